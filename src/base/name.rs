@@ -1,0 +1,113 @@
+use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+
+use serde::{Serialize, Serializer};
+
+/// A host name in the one form that names are compared in: lower case, without the trailing dot.
+///
+/// Holds only bytes that a name in the field really uses (RFC 1123 section 2.1 plus `_`, which
+/// service names need), in labels of 1 to 63 octets, 253 octets in all. Never an address literal.
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostName(Arc<str>);
+
+impl HostName {
+    /// Reads a name as it came off the wire or out of a file.
+    ///
+    /// `None` when it isn't a host name: empty, too long, an empty label, a byte outside letters,
+    /// digits, `-` and `_`, or something that reads as an IPv4 address.
+    pub fn parse(raw: &[u8]) -> Option<Self> {
+        let raw = raw.strip_suffix(b".").unwrap_or(raw);
+        if raw.is_empty() || raw.len() > 253 || is_numeric(raw) {
+            return None;
+        }
+        let well_formed = raw.split(|&b| b == b'.').all(|label| {
+            (1..=63).contains(&label.len())
+                && label
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        });
+        let text = std::str::from_utf8(raw).ok().filter(|_| well_formed)?;
+        Some(Self(if raw.iter().any(u8::is_ascii_uppercase) {
+            text.to_ascii_lowercase().into()
+        } else {
+            text.into()
+        }))
+    }
+}
+
+/// True when the last label has only digits: such a name is an address or nothing (RFC 3696
+/// section 2).
+fn is_numeric(raw: &[u8]) -> bool {
+    raw.rsplit(|&b| b == b'.')
+        .next()
+        .is_some_and(|last| last.iter().all(u8::is_ascii_digit))
+}
+
+impl Deref for HostName {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for HostName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl Serialize for HostName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folds_case_and_the_root_dot() {
+        assert_eq!(
+            &*HostName::parse(b"MCR.Microsoft.com.").unwrap(),
+            "mcr.microsoft.com"
+        );
+        assert_eq!(
+            &*HostName::parse(b"_sip._tcp.example").unwrap(),
+            "_sip._tcp.example"
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_host_name() {
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "10.0.0.1",
+            "a b.c",
+            "a\0.c",
+            "evil.com\n",
+            "[::1]",
+            "::1",
+        ] {
+            assert!(HostName::parse(bad.as_bytes()).is_none(), "{bad:?}");
+        }
+        assert!(HostName::parse("bücher.example".as_bytes()).is_none());
+        assert!(HostName::parse(&[b'a'; 64]).is_none());
+        assert!(HostName::parse("a.".repeat(127).as_bytes()).is_some());
+        assert!(HostName::parse("a.".repeat(128).as_bytes()).is_none());
+    }
+}

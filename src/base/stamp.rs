@@ -1,0 +1,109 @@
+use std::{fmt, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+/// Nanoseconds since 1970-01-01T00:00:00Z, as the capture recorded them.
+///
+/// All time in the core is capture time; the wall clock is never read. Displays and serialises as
+/// RFC 3339 in UTC with nine fractional digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// From nanoseconds since the epoch. Always in range: `u64` ends in the year 2554.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// From whole seconds and nanoseconds; saturates.
+    pub const fn from_parts(seconds: u64, nanos: u64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+    }
+
+    /// Nanoseconds since the epoch.
+    pub const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Time from `earlier` to `self`; zero when the clock went backwards.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// `self` plus a duration; saturates.
+    pub fn plus(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = std::time::UNIX_EPOCH + Duration::from_nanos(self.0);
+        humantime::format_rfc3339_nanos(time).fmt(f)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Position of a frame in the whole capture: which input, and the 1-based number in it.
+///
+/// Orders by input, then by number: the order in which frames were read. The number is the one
+/// that `frame.number` has in Wireshark.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrameId(u64);
+
+impl FrameId {
+    const NUMBER_BITS: u32 = 44;
+
+    /// From an input's index and a 1-based frame number. Numbers above 2^44 wrap.
+    pub const fn new(input: u32, number: u64) -> Self {
+        Self((input as u64) << Self::NUMBER_BITS | number & ((1 << Self::NUMBER_BITS) - 1))
+    }
+
+    /// Index of the input, in reading order.
+    pub const fn input(self) -> u32 {
+        (self.0 >> Self::NUMBER_BITS) as u32
+    }
+
+    /// 1-based frame number within the input.
+    pub const fn number(self) -> u64 {
+        self.0 & ((1 << Self::NUMBER_BITS) - 1)
+    }
+}
+
+/// When and where something was seen. Orders by capture time, then by position.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Capture time.
+    pub time: Timestamp,
+    /// Position in the capture.
+    pub frame: FrameId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_rfc3339_with_nanoseconds() {
+        let t = Timestamp::from_parts(1_700_000_000, 5);
+        assert_eq!(t.to_string(), "2023-11-14T22:13:20.000000005Z");
+        assert_eq!(
+            Timestamp::from_nanos(u64::MAX).to_string(),
+            "2554-07-21T23:34:33.709551615Z"
+        );
+    }
+
+    #[test]
+    fn frame_ids_order_by_input_then_number() {
+        let a = FrameId::new(0, 9);
+        let b = FrameId::new(1, 1);
+        assert!(a < b);
+        assert_eq!((b.input(), b.number()), (1, 1));
+    }
+}

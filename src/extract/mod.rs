@@ -1,0 +1,14 @@
+//! Bytes in, observations out: one file for each protocol, and each third-party parser named in one
+//! of them alone.
+
+/// What a parser says of a prefix: the bytes of one direction, in order, from its beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe<T> {
+    /// It is this protocol and here is what it says.
+    Found(T),
+    /// Could be, but can't be decided before the prefix has this many bytes in all. Always more
+    /// than it has now.
+    More(usize),
+    /// It is something else, now and for any continuation.
+    Not,
+}

