@@ -20,4 +20,6 @@
 pub mod base;
 pub mod decode;
 pub mod extract;
+pub mod flow;
+pub mod names;
 pub mod source;

@@ -1,6 +1,10 @@
 //! Bytes in, observations out: one file for each protocol, and each third-party parser named in one
 //! of them alone.
 
+mod observation;
+
+pub use observation::{Answer, Ech, Ends, Fact, Observation, QuotedFlow};
+
 /// What a parser says of a prefix: the bytes of one direction, in order, from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe<T> {

@@ -1,0 +1,151 @@
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use crate::decode::Transport;
+
+/// An address and a port. IPv4 is held as its IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    bits: u128,
+    port: u16,
+}
+
+impl Endpoint {
+    /// From an address and a port.
+    pub const fn new(addr: IpAddr, port: u16) -> Self {
+        let v6 = match addr {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        Self {
+            bits: v6.to_bits(),
+            port,
+        }
+    }
+
+    /// The address; IPv4-mapped ones as IPv4.
+    pub const fn addr(self) -> IpAddr {
+        Ipv6Addr::from_bits(self.bits).to_canonical()
+    }
+
+    /// The port.
+    pub const fn port(self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        std::net::SocketAddr::new(self.addr(), self.port).fmt(f)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One of the two ends of a flow, before it is known which of them is the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Side {
+    /// The end with the lower (address, port).
+    Low,
+    /// The other end.
+    High,
+}
+
+impl Side {
+    /// 0 or 1, to index a pair.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The opposite end.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Low => Self::High,
+            Self::High => Self::Low,
+        }
+    }
+}
+
+/// What all packets of a flow share, whichever way they go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowKey {
+    low: Endpoint,
+    high: Endpoint,
+    transport: Transport,
+}
+
+impl FlowKey {
+    /// The key of a packet from `src` to `dst`, and the side that sent it.
+    pub fn new(transport: Transport, src: Endpoint, dst: Endpoint) -> (Self, Side) {
+        if src <= dst {
+            (
+                Self {
+                    low: src,
+                    high: dst,
+                    transport,
+                },
+                Side::Low,
+            )
+        } else {
+            (
+                Self {
+                    low: dst,
+                    high: src,
+                    transport,
+                },
+                Side::High,
+            )
+        }
+    }
+
+    /// The endpoint on a side.
+    pub const fn end(&self, side: Side) -> Endpoint {
+        match side {
+            Side::Low => self.low,
+            Side::High => self.high,
+        }
+    }
+
+    /// TCP or UDP.
+    pub const fn transport(&self) -> Transport {
+        self.transport
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(addr: &str, port: u16) -> Endpoint {
+        Endpoint::new(addr.parse().unwrap(), port)
+    }
+
+    #[test]
+    fn both_directions_share_a_key() {
+        let (a, b) = (end("10.0.0.1", 50000), end("2001:db8::1", 443));
+        let (there, from_a) = FlowKey::new(Transport::Tcp, a, b);
+        let (back, from_b) = FlowKey::new(Transport::Tcp, b, a);
+        assert_eq!(there, back);
+        assert_eq!(from_a, from_b.other());
+        assert_eq!(there.end(from_a), a);
+    }
+
+    #[test]
+    fn a_port_alone_tells_sides_apart() {
+        let (key, side) = FlowKey::new(Transport::Udp, end("::1", 9), end("::1", 8));
+        assert_eq!(key.end(side).port(), 9);
+        assert_eq!(key.end(side.other()).port(), 8);
+    }
+
+    #[test]
+    fn addresses_come_back_as_they_were() {
+        assert_eq!(end("192.0.2.1", 1).addr().to_string(), "192.0.2.1");
+        assert_eq!(end("fe80::1", 1).to_string(), "[fe80::1]:1");
+    }
+}

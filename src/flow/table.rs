@@ -1,0 +1,187 @@
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+use crate::flow::FlowKey;
+
+/// Where an entry of a [`Table`] is. Stays the same while the entry lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u32);
+
+/// A bounded table of flows.
+///
+/// Entries live in a slab beside the hash index, so that a sweep can walk them in a fixed order and
+/// a lookup touches one index bucket and one entry. Hashing is randomly seeded: flow keys are
+/// chosen by whoever sends the packets.
+pub struct Table<V> {
+    index: HashTable<u32>,
+    slab: Vec<Option<(FlowKey, V)>>,
+    free: Vec<u32>,
+    hasher: RandomState,
+    capacity: usize,
+    cursor: usize,
+}
+
+impl<V> Table<V> {
+    /// An empty table for at most `capacity` flows.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            index: HashTable::new(),
+            slab: Vec::new(),
+            free: Vec::new(),
+            hasher: RandomState::default(),
+            capacity: capacity.clamp(1, u32::MAX as usize),
+            cursor: 0,
+        }
+    }
+
+    /// Number of flows.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// True without flows.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// True when an insertion needs an eviction first.
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.capacity
+    }
+
+    /// Finds a flow.
+    pub fn find(&self, key: &FlowKey) -> Option<Slot> {
+        let hash = self.hasher.hash_one(key);
+        self.index
+            .find(hash, |&slot| self.is_at(slot, key))
+            .map(|&slot| Slot(slot))
+    }
+
+    /// Adds a flow that isn't there yet. The caller makes room first when the table is full.
+    pub fn insert(&mut self, key: FlowKey, value: V) -> Slot {
+        debug_assert!(self.find(&key).is_none(), "{key:?} is there already");
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slab.push(None);
+            (self.slab.len() - 1) as u32
+        });
+        self.slab[slot as usize] = Some((key, value));
+        let Self {
+            index,
+            slab,
+            hasher,
+            ..
+        } = self;
+        index.insert_unique(hasher.hash_one(key), slot, |&other| {
+            slab[other as usize]
+                .as_ref()
+                .map_or(0, |(key, _)| hasher.hash_one(key))
+        });
+        Slot(slot)
+    }
+
+    /// The value in a slot; `None` when it was removed.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut V> {
+        self.slab[slot.0 as usize].as_mut().map(|(_, value)| value)
+    }
+
+    /// Removes a flow.
+    pub fn remove(&mut self, slot: Slot) -> Option<(FlowKey, V)> {
+        let (key, value) = self.slab[slot.0 as usize].take()?;
+        let hash = self.hasher.hash_one(key);
+        if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot.0) {
+            entry.remove();
+        }
+        self.free.push(slot.0);
+        Some((key, value))
+    }
+
+    /// Looks at the next `steps` places of an endless walk and gives the first entry that
+    /// `condemned` picks, if any. Repeated calls visit every entry.
+    pub fn sweep(&mut self, steps: usize, condemned: impl Fn(&V) -> bool) -> Option<Slot> {
+        for _ in 0..steps.min(self.slab.len()) {
+            self.cursor = if self.cursor + 1 >= self.slab.len() {
+                0
+            } else {
+                self.cursor + 1
+            };
+            if self.slab[self.cursor]
+                .as_ref()
+                .is_some_and(|(_, value)| condemned(value))
+            {
+                return Some(Slot(self.cursor as u32));
+            }
+        }
+        None
+    }
+
+    /// All flows, in no particular order.
+    pub fn into_entries(self) -> impl Iterator<Item = (FlowKey, V)> {
+        self.slab.into_iter().flatten()
+    }
+
+    fn is_at(&self, slot: u32, key: &FlowKey) -> bool {
+        self.slab[slot as usize]
+            .as_ref()
+            .is_some_and(|(other, _)| other == key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{decode::Transport, flow::Endpoint};
+
+    fn key(n: u16) -> FlowKey {
+        let end = |port| Endpoint::new([10, 0, 0, 1].into(), port);
+        FlowKey::new(Transport::Tcp, end(n), end(65535)).0
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_map(steps in prop::collection::vec((0u16..40, any::<bool>()), 0..400)) {
+            let mut table = Table::new(100);
+            let mut model = HashMap::new();
+            for (n, (port, add)) in steps.into_iter().enumerate() {
+                match (table.find(&key(port)), add) {
+                    (Some(slot), false) => {
+                        prop_assert_eq!(table.remove(slot), Some((key(port), model[&port])));
+                        model.remove(&port);
+                    }
+                    (Some(slot), true) => {
+                        *table.get_mut(slot).unwrap() = n;
+                        model.insert(port, n);
+                    }
+                    (None, true) => {
+                        table.insert(key(port), n);
+                        model.insert(port, n);
+                    }
+                    (None, false) => prop_assert!(!model.contains_key(&port)),
+                }
+                prop_assert_eq!(table.len(), model.len());
+            }
+            let mut left: Vec<_> = table.into_entries().collect();
+            let mut want: Vec<_> = model.into_iter().map(|(port, n)| (key(port), n)).collect();
+            left.sort();
+            want.sort();
+            prop_assert_eq!(left, want);
+        }
+    }
+
+    #[test]
+    fn a_sweep_reaches_every_entry() {
+        let mut table = Table::new(10);
+        for n in 0..7 {
+            table.insert(key(n), n);
+        }
+        let slot = table.sweep(7, |&n| n == 5).unwrap();
+        assert_eq!(table.remove(slot), Some((key(5), 5)));
+        assert_eq!(table.sweep(7, |&n| n == 5), None);
+        assert!(!table.is_full());
+    }
+}

@@ -1,0 +1,259 @@
+use std::net::IpAddr;
+
+use crate::{
+    base::Stamp,
+    decode::{IcmpError, Tcp, TcpFlags},
+    flow::Side,
+};
+
+/// How often something happened, and the first and last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Number of times.
+    pub count: u32,
+    span: Option<(Stamp, Stamp)>,
+}
+
+impl Mark {
+    /// The first time.
+    pub fn first(&self) -> Option<Stamp> {
+        self.span.map(|(first, _)| first)
+    }
+
+    /// The last time.
+    pub fn last(&self) -> Option<Stamp> {
+        self.span.map(|(_, last)| last)
+    }
+
+    /// True when it happened.
+    pub fn seen(&self) -> bool {
+        self.span.is_some()
+    }
+
+    /// Notes that it happened.
+    pub fn add(&mut self, stamp: Stamp) {
+        self.then(&Self {
+            count: 1,
+            span: Some((stamp, stamp)),
+        });
+    }
+
+    /// Adds the marks of a later (or any other) stretch.
+    pub fn then(&mut self, later: &Self) {
+        self.count = self.count.saturating_add(later.count);
+        self.span = match (self.span, later.span) {
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
+/// What one side of a flow sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SideTally {
+    /// Packets.
+    pub packets: u64,
+    /// Transport payload bytes, as on the wire.
+    pub bytes: u64,
+    /// Segments with payload, or datagrams.
+    pub payload: Mark,
+    /// SYN without ACK.
+    pub syn: Mark,
+    /// SYN with ACK.
+    pub syn_ack: Mark,
+    /// Segments with ACK and without SYN or RST: this side has heard the other one.
+    pub acks: Mark,
+    /// FIN.
+    pub fin: Mark,
+    /// RST.
+    pub rst: Mark,
+    /// Sequence number of the first SYN seen, with or without ACK.
+    pub isn: Option<u32>,
+}
+
+impl SideTally {
+    fn then(&mut self, later: &Self) {
+        self.packets += later.packets;
+        self.bytes = self.bytes.saturating_add(later.bytes);
+        self.payload.then(&later.payload);
+        self.syn.then(&later.syn);
+        self.syn_ack.then(&later.syn_ack);
+        self.acks.then(&later.acks);
+        self.fin.then(&later.fin);
+        self.rst.then(&later.rst);
+        self.isn = self.isn.or(later.isn);
+    }
+}
+
+/// The first ICMP error that quoted a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpSeen {
+    /// When.
+    pub stamp: Stamp,
+    /// The side whose packet is quoted.
+    pub about: Side,
+    /// The device that sent the error.
+    pub from: IpAddr,
+    /// True for ICMPv6.
+    pub v6: bool,
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+}
+
+/// Counters and stamps of one flow: a commutative monoid under [`Tally::then`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// What each side sent, by [`Side::index`].
+    pub sides: [SideTally; 2],
+    /// The first packet, or ICMP error about one.
+    pub first: Stamp,
+    /// The last packet, or ICMP error about one.
+    pub last: Stamp,
+    /// The first "unreachable" that quotes this flow.
+    pub icmp: Option<IcmpSeen>,
+}
+
+impl Tally {
+    /// The tally of a flow that begins at `stamp`; no packet is counted yet.
+    pub fn new(stamp: Stamp) -> Self {
+        Self {
+            sides: Default::default(),
+            first: stamp,
+            last: stamp,
+            icmp: None,
+        }
+    }
+
+    /// What `side` sent.
+    pub fn side(&self, side: Side) -> &SideTally {
+        &self.sides[side.index()]
+    }
+
+    /// Counts a TCP segment that `from` sent.
+    pub fn tcp(&mut self, from: Side, stamp: Stamp, tcp: &Tcp<'_>) {
+        let side = self.packet(from, stamp, tcp.payload_len);
+        let flags = tcp.flags;
+        if flags.has(TcpFlags::SYN) {
+            side.isn = side.isn.or(Some(tcp.seq));
+            let mark = if flags.has(TcpFlags::ACK) {
+                &mut side.syn_ack
+            } else {
+                &mut side.syn
+            };
+            mark.add(stamp);
+        } else if flags.has(TcpFlags::ACK) && !flags.has(TcpFlags::RST) {
+            side.acks.add(stamp);
+        }
+        if flags.has(TcpFlags::FIN) {
+            side.fin.add(stamp);
+        }
+        if flags.has(TcpFlags::RST) {
+            side.rst.add(stamp);
+        }
+    }
+
+    /// Counts a UDP datagram that `from` sent.
+    pub fn udp(&mut self, from: Side, stamp: Stamp, payload_len: u32) {
+        self.packet(from, stamp, payload_len);
+    }
+
+    /// Notes an ICMP error about a packet that `about` sent. Only "unreachable" ones are kept.
+    pub fn icmp(&mut self, about: Side, stamp: Stamp, from: IpAddr, error: &IcmpError) {
+        self.touch(stamp);
+        if error.is_unreachable() && self.icmp.is_none_or(|seen| stamp < seen.stamp) {
+            let IcmpError { v6, kind, code, .. } = *error;
+            self.icmp = Some(IcmpSeen {
+                stamp,
+                about,
+                from,
+                v6,
+                kind,
+                code,
+            });
+        }
+    }
+
+    /// Joins the tally of a later stretch of the same flow.
+    pub fn then(&mut self, later: &Self) {
+        self.first = self.first.min(later.first);
+        self.last = self.last.max(later.last);
+        for (side, more) in self.sides.iter_mut().zip(&later.sides) {
+            side.then(more);
+        }
+        self.icmp = match (self.icmp, later.icmp) {
+            (Some(a), Some(b)) if b.stamp < a.stamp => Some(b),
+            (a, b) => a.or(b),
+        };
+    }
+
+    fn packet(&mut self, from: Side, stamp: Stamp, payload_len: u32) -> &mut SideTally {
+        self.touch(stamp);
+        let side = &mut self.sides[from.index()];
+        side.packets += 1;
+        if payload_len > 0 {
+            side.bytes = side.bytes.saturating_add(u64::from(payload_len));
+            side.payload.add(stamp);
+        }
+        side
+    }
+
+    fn touch(&mut self, stamp: Stamp) {
+        self.first = self.first.min(stamp);
+        self.last = self.last.max(stamp);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{FrameId, Timestamp};
+
+    fn at(n: u64) -> Stamp {
+        Stamp {
+            time: Timestamp::from_nanos(n),
+            frame: FrameId::new(0, n),
+        }
+    }
+
+    fn segment(flags: u8, seq: u32, len: u32) -> Tcp<'static> {
+        Tcp {
+            src_port: 1,
+            dst_port: 2,
+            seq,
+            ack: 0,
+            flags: TcpFlags(flags),
+            payload_len: len,
+            payload: &[],
+        }
+    }
+
+    #[test]
+    fn joins_to_what_one_scan_counts() {
+        let packets = [
+            (Side::Low, segment(0x02, 7, 0)),
+            (Side::High, segment(0x12, 9, 0)),
+            (Side::Low, segment(0x10, 8, 0)),
+            (Side::Low, segment(0x18, 8, 500)),
+            (Side::High, segment(0x14, 10, 0)),
+        ];
+        let scan = |range: std::ops::Range<usize>| {
+            let mut tally = Tally::new(at(range.start as u64));
+            for (n, (side, tcp)) in packets[range.clone()].iter().enumerate() {
+                tally.tcp(*side, at((range.start + n) as u64), tcp);
+            }
+            tally
+        };
+        let whole = scan(0..5);
+        for cut in 1..5 {
+            let mut joined = scan(0..cut);
+            joined.then(&scan(cut..5));
+            assert_eq!(joined, whole, "cut at {cut}");
+        }
+        assert_eq!(whole.side(Side::Low).isn, Some(7));
+        assert_eq!(whole.side(Side::Low).bytes, 500);
+        assert!(whole.side(Side::High).rst.seen());
+        assert!(!whole.side(Side::High).acks.seen());
+    }
+}

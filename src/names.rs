@@ -1,0 +1,443 @@
+//! DNS observations in, candidate names of (client, address, time) out.
+//!
+//! Knowledge is a union: it doesn't matter in which order, or in which stretch of a capture, the
+//! answers were seen. What is asked of it always names a time.
+
+use std::{net::IpAddr, time::Duration};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::{
+    base::{HostName, Stamp, Timestamp},
+    flow::Mark,
+};
+
+/// How long after its TTL an answer may still name a connection: programs keep addresses longer
+/// than they should.
+const GRACE: Duration = Duration::from_secs(3600);
+
+/// Spans of validity kept for one (client, address, name); beyond it the two oldest are joined.
+const MAX_SPANS: usize = 64;
+
+/// Names kept for one address.
+const MAX_BINDINGS: usize = 256;
+
+/// Addresses kept for one lookup.
+const MAX_ADDRESSES: usize = 32;
+
+/// What a resolver answered to an A or AAAA query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reply {
+    /// At least one address.
+    Addresses,
+    /// The name exists, without such a record (RFC 2308 section 2.2).
+    NoData,
+    /// RCODE 3.
+    NxDomain,
+    /// RCODE 2.
+    ServFail,
+    /// RCODE 5.
+    Refused,
+    /// Another RCODE.
+    Other(u16),
+}
+
+/// All that was seen of one client's A or AAAA lookups of one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lookup {
+    /// Queries.
+    pub queries: Mark,
+    /// Replies by kind, in the order of [`Reply`].
+    pub replies: Vec<(Reply, Mark)>,
+    /// Addresses that answers held, sorted; bounded.
+    pub addresses: Vec<IpAddr>,
+    /// Resolvers asked, sorted; bounded.
+    pub servers: Vec<IpAddr>,
+}
+
+impl Lookup {
+    /// The reply that came last, and when.
+    pub fn final_reply(&self) -> Option<(Reply, Stamp)> {
+        let last = |(reply, mark): &(Reply, Mark)| mark.last().map(|stamp| (*reply, stamp));
+        self.replies
+            .iter()
+            .filter_map(last)
+            .max_by_key(|&(reply, stamp)| (stamp, reply))
+    }
+
+    /// The marks of one kind of reply.
+    pub fn replied(&self, reply: Reply) -> Option<&Mark> {
+        self.replies
+            .iter()
+            .find(|(kind, _)| *kind == reply)
+            .map(|(_, mark)| mark)
+    }
+
+    fn note(&mut self, reply: Reply, mark: &Mark) {
+        match self.replies.binary_search_by_key(&reply, |(kind, _)| *kind) {
+            Ok(at) => self.replies[at].1.then(mark),
+            Err(at) => self.replies.insert(at, (reply, *mark)),
+        }
+    }
+
+    fn then(&mut self, later: Self) {
+        self.queries.then(&later.queries);
+        for (reply, mark) in &later.replies {
+            self.note(*reply, mark);
+        }
+        later
+            .addresses
+            .into_iter()
+            .for_each(|addr| insert(&mut self.addresses, addr));
+        later
+            .servers
+            .into_iter()
+            .for_each(|addr| insert(&mut self.servers, addr));
+    }
+}
+
+/// Which lookup: who asked, for what, A or AAAA.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LookupKey {
+    /// The client.
+    pub client: IpAddr,
+    /// The name in the question.
+    pub name: HostName,
+    /// True for AAAA.
+    pub v6: bool,
+}
+
+/// A name that an address may have had for a client, by what the resolver told it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Candidate {
+    /// The name that was asked for.
+    pub name: HostName,
+    /// True when it was another client's lookup.
+    pub other_client: bool,
+}
+
+/// Everything that DNS told, as far as it was seen.
+#[derive(Default)]
+pub struct Knowledge {
+    lookups: HashMap<LookupKey, Lookup, RandomState>,
+    bindings: HashMap<IpAddr, Vec<Binding>, RandomState>,
+    /// When each client was first seen to use DNS.
+    clients: HashMap<IpAddr, Stamp, RandomState>,
+    limit: usize,
+    shed: u64,
+}
+
+/// A resolver's word that an address belongs to a name.
+struct Binding {
+    client: IpAddr,
+    name: HostName,
+    /// From answer to end of TTL; sorted, disjoint.
+    spans: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Knowledge {
+    /// Knows nothing yet and will remember at most `limit` lookups, and as many named addresses.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+
+    /// Notes a query for A or AAAA records.
+    pub fn query(&mut self, key: LookupKey, server: IpAddr, stamp: Stamp) {
+        self.saw(key.client, stamp);
+        if let Some(lookup) = self.lookup_mut(key) {
+            lookup.queries.add(stamp);
+            insert(&mut lookup.servers, server);
+        }
+    }
+
+    /// Notes the reply to a query for A or AAAA records.
+    pub fn reply(&mut self, key: LookupKey, server: IpAddr, stamp: Stamp, reply: Reply) {
+        self.saw(key.client, stamp);
+        if let Some(lookup) = self.lookup_mut(key) {
+            let mut mark = Mark::default();
+            mark.add(stamp);
+            lookup.note(reply, &mark);
+            insert(&mut lookup.servers, server);
+        }
+    }
+
+    /// Notes that `key.client` was told `addr` for `key.name`, valid for `ttl` seconds.
+    pub fn address(&mut self, key: LookupKey, addr: IpAddr, stamp: Stamp, ttl: u32) {
+        let until = stamp.time.plus(Duration::from_secs(u64::from(ttl)));
+        self.bind(key.client, key.name.clone(), addr, (stamp.time, until));
+        if let Some(lookup) = self.lookup_mut(key) {
+            insert(&mut lookup.addresses, addr);
+        }
+    }
+
+    /// Notes an address that came as a hint in an HTTPS or SVCB record (RFC 9460 section 7.3).
+    pub fn hint(&mut self, client: IpAddr, name: HostName, addr: IpAddr, at: Stamp, ttl: u32) {
+        let until = at.time.plus(Duration::from_secs(u64::from(ttl)));
+        self.bind(client, name, addr, (at.time, until));
+    }
+
+    /// Names that `addr` may have meant for `client` at `time`, sorted.
+    ///
+    /// Answers to this client within their TTL win; then those within the grace period; then those
+    /// to other clients. Several names remain when several were given.
+    pub fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Vec<Candidate> {
+        let Some(bindings) = self.bindings.get(&addr) else {
+            return Vec::new();
+        };
+        let pick = |own: bool, grace: Duration| {
+            let fits = |b: &&Binding| (b.client == client) == own && b.holds(time, grace);
+            let mut names: Vec<_> = bindings
+                .iter()
+                .filter(fits)
+                .map(|b| b.name.clone())
+                .collect();
+            names.sort();
+            names.dedup();
+            names
+        };
+        [
+            (true, Duration::ZERO),
+            (true, GRACE),
+            (false, Duration::ZERO),
+            (false, GRACE),
+        ]
+        .into_iter()
+        .map(|(own, grace)| (own, pick(own, grace)))
+        .find(|(_, names)| !names.is_empty())
+        .map_or_else(Vec::new, |(own, names)| {
+            names
+                .into_iter()
+                .map(|name| Candidate {
+                    name,
+                    other_client: !own,
+                })
+                .collect()
+        })
+    }
+
+    /// True when this client's DNS was seen at or before `time`.
+    pub fn is_visible(&self, client: IpAddr, time: Timestamp) -> bool {
+        self.clients
+            .get(&client)
+            .is_some_and(|first| first.time <= time)
+    }
+
+    /// True when any lookup of `name` by `client` was seen.
+    pub fn looked_up(&self, client: IpAddr, name: &HostName) -> bool {
+        [false, true].into_iter().any(|v6| {
+            self.lookups.contains_key(&LookupKey {
+                client,
+                name: name.clone(),
+                v6,
+            })
+        })
+    }
+
+    /// All lookups, sorted.
+    pub fn lookups(&self) -> Vec<(&LookupKey, &Lookup)> {
+        let mut all: Vec<_> = self.lookups.iter().collect();
+        all.sort_by_key(|&(key, _)| key);
+        all
+    }
+
+    /// Facts that were dropped because a bound was reached.
+    pub fn shed(&self) -> u64 {
+        self.shed
+    }
+
+    /// Adds what another stretch, or another node, knows.
+    pub fn union(&mut self, other: Self) {
+        self.shed += other.shed;
+        for (key, lookup) in other.lookups {
+            if let Some(mine) = self.lookup_mut(key) {
+                mine.then(lookup);
+            }
+        }
+        for (addr, bindings) in other.bindings {
+            for Binding {
+                client,
+                name,
+                spans,
+            } in bindings
+            {
+                for span in spans {
+                    self.bind(client, name.clone(), addr, span);
+                }
+            }
+        }
+        for (client, stamp) in other.clients {
+            self.saw(client, stamp);
+        }
+    }
+
+    fn saw(&mut self, client: IpAddr, stamp: Stamp) {
+        if self.clients.len() < self.limit || self.clients.contains_key(&client) {
+            let first = self.clients.entry(client).or_insert(stamp);
+            *first = stamp.min(*first);
+        }
+    }
+
+    fn lookup_mut(&mut self, key: LookupKey) -> Option<&mut Lookup> {
+        if self.lookups.len() >= self.limit && !self.lookups.contains_key(&key) {
+            self.shed += 1;
+            return None;
+        }
+        Some(self.lookups.entry(key).or_default())
+    }
+
+    fn bind(&mut self, client: IpAddr, name: HostName, addr: IpAddr, span: (Timestamp, Timestamp)) {
+        if self.bindings.len() >= self.limit && !self.bindings.contains_key(&addr) {
+            self.shed += 1;
+            return;
+        }
+        let bindings = self.bindings.entry(addr).or_default();
+        match bindings
+            .iter_mut()
+            .find(|b| b.client == client && b.name == name)
+        {
+            Some(binding) => binding.add(span),
+            None if bindings.len() < MAX_BINDINGS => {
+                bindings.push(Binding {
+                    client,
+                    name,
+                    spans: vec![span],
+                });
+            }
+            None => self.shed += 1,
+        }
+    }
+}
+
+impl Binding {
+    fn holds(&self, time: Timestamp, grace: Duration) -> bool {
+        self.spans
+            .iter()
+            .any(|&(from, until)| from <= time && time <= until.plus(grace))
+    }
+
+    /// Adds a span, joining those that touch.
+    fn add(&mut self, (mut from, mut until): (Timestamp, Timestamp)) {
+        self.spans.retain(|&(start, end)| {
+            let apart = until < start || end < from;
+            if !apart {
+                from = from.min(start);
+                until = until.max(end);
+            }
+            apart
+        });
+        let at = self.spans.partition_point(|&(start, _)| start < from);
+        self.spans.insert(at, (from, until));
+        if self.spans.len() > MAX_SPANS {
+            let (_, end) = self.spans.remove(1);
+            self.spans[0].1 = end;
+        }
+    }
+}
+
+fn insert(sorted: &mut Vec<IpAddr>, addr: IpAddr) {
+    if let Err(at) = sorted.binary_search(&addr)
+        && sorted.len() < MAX_ADDRESSES
+    {
+        sorted.insert(at, addr);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::FrameId;
+
+    const ALICE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+    const BOB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+    const CDN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
+
+    fn at(seconds: u64) -> Stamp {
+        let frame = FrameId::new(0, seconds);
+        Stamp {
+            time: Timestamp::from_parts(seconds, 0),
+            frame,
+        }
+    }
+
+    fn key(client: IpAddr, name: &str) -> LookupKey {
+        LookupKey {
+            client,
+            name: HostName::parse(name.as_bytes()).unwrap(),
+            v6: false,
+        }
+    }
+
+    fn names(known: &Knowledge, client: IpAddr, seconds: u64) -> Vec<(String, bool)> {
+        let candidates = known.candidates(client, CDN, at(seconds).time);
+        candidates
+            .into_iter()
+            .map(|c| (c.name.to_string(), c.other_client))
+            .collect()
+    }
+
+    #[test]
+    fn an_answer_names_what_comes_after_it() {
+        let mut known = Knowledge::new(100);
+        known.address(key(ALICE, "a.example"), CDN, at(1000), 60);
+        assert_eq!(names(&known, ALICE, 999), []);
+        assert_eq!(names(&known, ALICE, 1000), [("a.example".into(), false)]);
+        assert_eq!(
+            names(&known, ALICE, 1060 + 3600),
+            [("a.example".into(), false)]
+        );
+        assert_eq!(names(&known, ALICE, 1061 + 3600), []);
+        assert_eq!(names(&known, BOB, 1001), [("a.example".into(), true)]);
+    }
+
+    #[test]
+    fn a_shared_address_keeps_its_names_and_fresh_ones_win() {
+        let mut known = Knowledge::new(100);
+        known.address(key(ALICE, "a.example"), CDN, at(1000), 60);
+        known.address(key(ALICE, "b.example"), CDN, at(1050), 60);
+        assert_eq!(names(&known, ALICE, 1055).len(), 2);
+        assert_eq!(names(&known, ALICE, 1080), [("b.example".into(), false)]);
+        assert_eq!(names(&known, ALICE, 1200).len(), 2);
+    }
+
+    #[test]
+    fn union_is_the_same_in_any_order() {
+        let stretch = |answers: &[(u64, u32)]| {
+            let mut known = Knowledge::new(100);
+            for &(seconds, ttl) in answers {
+                known.reply(key(ALICE, "a.example"), BOB, at(seconds), Reply::Addresses);
+                known.address(key(ALICE, "a.example"), CDN, at(seconds), ttl);
+            }
+            known
+        };
+        let mut forth = stretch(&[(10, 10), (100, 5)]);
+        forth.union(stretch(&[(18, 10), (102, 1)]));
+        let mut back = stretch(&[(18, 10), (102, 1)]);
+        back.union(stretch(&[(10, 10), (100, 5)]));
+        assert_eq!(forth.lookups(), back.lookups());
+        let spans = |known: &Knowledge| known.bindings[&CDN][0].spans.clone();
+        assert_eq!(spans(&forth), spans(&back));
+        assert_eq!(spans(&forth).len(), 2);
+    }
+
+    #[test]
+    fn the_last_reply_counts() {
+        let mut known = Knowledge::new(100);
+        known.reply(key(ALICE, "a.example"), BOB, at(1), Reply::NxDomain);
+        known.reply(key(ALICE, "a.example"), BOB, at(2), Reply::Addresses);
+        let lookups = known.lookups();
+        assert_eq!(lookups[0].1.final_reply(), Some((Reply::Addresses, at(2))));
+    }
+
+    #[test]
+    fn bounds_hold_and_are_counted() {
+        let mut known = Knowledge::new(2);
+        for n in 0..5 {
+            known.query(key(ALICE, &format!("h{n}.example")), BOB, at(n));
+        }
+        assert_eq!((known.lookups().len(), known.shed()), (2, 3));
+    }
+}
