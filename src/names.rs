@@ -60,18 +60,12 @@ impl Lookup {
     /// The reply that came last, and when.
     pub fn final_reply(&self) -> Option<(Reply, Stamp)> {
         let last = |(reply, mark): &(Reply, Mark)| mark.last().map(|stamp| (*reply, stamp));
-        self.replies
-            .iter()
-            .filter_map(last)
-            .max_by_key(|&(reply, stamp)| (stamp, reply))
+        self.replies.iter().filter_map(last).max_by_key(|&(reply, stamp)| (stamp, reply))
     }
 
     /// The marks of one kind of reply.
     pub fn replied(&self, reply: Reply) -> Option<&Mark> {
-        self.replies
-            .iter()
-            .find(|(kind, _)| *kind == reply)
-            .map(|(_, mark)| mark)
+        self.replies.iter().find(|(kind, _)| *kind == reply).map(|(_, mark)| mark)
     }
 
     fn note(&mut self, reply: Reply, mark: &Mark) {
@@ -86,14 +80,8 @@ impl Lookup {
         for (reply, mark) in &later.replies {
             self.note(*reply, mark);
         }
-        later
-            .addresses
-            .into_iter()
-            .for_each(|addr| insert(&mut self.addresses, addr));
-        later
-            .servers
-            .into_iter()
-            .for_each(|addr| insert(&mut self.servers, addr));
+        later.addresses.into_iter().for_each(|addr| insert(&mut self.addresses, addr));
+        later.servers.into_iter().for_each(|addr| insert(&mut self.servers, addr));
     }
 }
 
@@ -139,10 +127,7 @@ struct Binding {
 impl Knowledge {
     /// Knows nothing yet and will remember at most `limit` lookups, and as many named addresses.
     pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            ..Self::default()
-        }
+        Self { limit, ..Self::default() }
     }
 
     /// Notes a query for A or AAAA records.
@@ -190,51 +175,30 @@ impl Knowledge {
         };
         let pick = |own: bool, grace: Duration| {
             let fits = |b: &&Binding| (b.client == client) == own && b.holds(time, grace);
-            let mut names: Vec<_> = bindings
-                .iter()
-                .filter(fits)
-                .map(|b| b.name.clone())
-                .collect();
+            let mut names: Vec<_> = bindings.iter().filter(fits).map(|b| b.name.clone()).collect();
             names.sort();
             names.dedup();
             names
         };
-        [
-            (true, Duration::ZERO),
-            (true, GRACE),
-            (false, Duration::ZERO),
-            (false, GRACE),
-        ]
-        .into_iter()
-        .map(|(own, grace)| (own, pick(own, grace)))
-        .find(|(_, names)| !names.is_empty())
-        .map_or_else(Vec::new, |(own, names)| {
-            names
-                .into_iter()
-                .map(|name| Candidate {
-                    name,
-                    other_client: !own,
-                })
-                .collect()
-        })
+        [(true, Duration::ZERO), (true, GRACE), (false, Duration::ZERO), (false, GRACE)]
+            .into_iter()
+            .map(|(own, grace)| (own, pick(own, grace)))
+            .find(|(_, names)| !names.is_empty())
+            .map_or_else(Vec::new, |(own, names)| {
+                names.into_iter().map(|name| Candidate { name, other_client: !own }).collect()
+            })
     }
 
     /// True when this client's DNS was seen at or before `time`.
     pub fn is_visible(&self, client: IpAddr, time: Timestamp) -> bool {
-        self.clients
-            .get(&client)
-            .is_some_and(|first| first.time <= time)
+        self.clients.get(&client).is_some_and(|first| first.time <= time)
     }
 
     /// True when any lookup of `name` by `client` was seen.
     pub fn looked_up(&self, client: IpAddr, name: &HostName) -> bool {
-        [false, true].into_iter().any(|v6| {
-            self.lookups.contains_key(&LookupKey {
-                client,
-                name: name.clone(),
-                v6,
-            })
-        })
+        [false, true]
+            .into_iter()
+            .any(|v6| self.lookups.contains_key(&LookupKey { client, name: name.clone(), v6 }))
     }
 
     /// All lookups, sorted.
@@ -258,12 +222,7 @@ impl Knowledge {
             }
         }
         for (addr, bindings) in other.bindings {
-            for Binding {
-                client,
-                name,
-                spans,
-            } in bindings
-            {
+            for Binding { client, name, spans } in bindings {
                 for span in spans {
                     self.bind(client, name.clone(), addr, span);
                 }
@@ -295,28 +254,19 @@ impl Knowledge {
             return;
         }
         let bindings = self.bindings.entry(addr).or_default();
-        match bindings
-            .iter_mut()
-            .find(|b| b.client == client && b.name == name)
-        {
-            Some(binding) => binding.add(span),
-            None if bindings.len() < MAX_BINDINGS => {
-                bindings.push(Binding {
-                    client,
-                    name,
-                    spans: vec![span],
-                });
-            }
-            None => self.shed += 1,
+        if let Some(known) = bindings.iter_mut().find(|b| b.client == client && b.name == name) {
+            known.add(span);
+        } else if bindings.len() < MAX_BINDINGS {
+            bindings.push(Binding { client, name, spans: vec![span] });
+        } else {
+            self.shed += 1;
         }
     }
 }
 
 impl Binding {
     fn holds(&self, time: Timestamp, grace: Duration) -> bool {
-        self.spans
-            .iter()
-            .any(|&(from, until)| from <= time && time <= until.plus(grace))
+        self.spans.iter().any(|&(from, until)| from <= time && time <= until.plus(grace))
     }
 
     /// Adds a span, joining those that touch.
@@ -357,26 +307,16 @@ mod tests {
 
     fn at(seconds: u64) -> Stamp {
         let frame = FrameId::new(0, seconds);
-        Stamp {
-            time: Timestamp::from_parts(seconds, 0),
-            frame,
-        }
+        Stamp { time: Timestamp::from_parts(seconds, 0), frame }
     }
 
     fn key(client: IpAddr, name: &str) -> LookupKey {
-        LookupKey {
-            client,
-            name: HostName::parse(name.as_bytes()).unwrap(),
-            v6: false,
-        }
+        LookupKey { client, name: HostName::parse(name.as_bytes()).unwrap(), v6: false }
     }
 
     fn names(known: &Knowledge, client: IpAddr, seconds: u64) -> Vec<(String, bool)> {
         let candidates = known.candidates(client, CDN, at(seconds).time);
-        candidates
-            .into_iter()
-            .map(|c| (c.name.to_string(), c.other_client))
-            .collect()
+        candidates.into_iter().map(|c| (c.name.to_string(), c.other_client)).collect()
     }
 
     #[test]
@@ -385,10 +325,7 @@ mod tests {
         known.address(key(ALICE, "a.example"), CDN, at(1000), 60);
         assert_eq!(names(&known, ALICE, 999), []);
         assert_eq!(names(&known, ALICE, 1000), [("a.example".into(), false)]);
-        assert_eq!(
-            names(&known, ALICE, 1060 + 3600),
-            [("a.example".into(), false)]
-        );
+        assert_eq!(names(&known, ALICE, 1060 + 3600), [("a.example".into(), false)]);
         assert_eq!(names(&known, ALICE, 1061 + 3600), []);
         assert_eq!(names(&known, BOB, 1001), [("a.example".into(), true)]);
     }

@@ -93,10 +93,7 @@ mod tests {
     fn writes_rfc3339_with_nanoseconds() {
         let t = Timestamp::from_parts(1_700_000_000, 5);
         assert_eq!(t.to_string(), "2023-11-14T22:13:20.000000005Z");
-        assert_eq!(
-            Timestamp::from_nanos(u64::MAX).to_string(),
-            "2554-07-21T23:34:33.709551615Z"
-        );
+        assert_eq!(Timestamp::from_nanos(u64::MAX).to_string(), "2554-07-21T23:34:33.709551615Z");
     }
 
     #[test]

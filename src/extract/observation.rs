@@ -25,12 +25,7 @@ impl Observation {
     /// A fact that was complete at `stamp`.
     pub fn new(stamp: Stamp, fact: Fact) -> Self {
         let Stamp { time: ts, frame } = stamp;
-        Self {
-            fact,
-            ts,
-            input: frame.input(),
-            frame: frame.number(),
-        }
+        Self { fact, ts, input: frame.input(), frame: frame.number() }
     }
 }
 

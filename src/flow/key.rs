@@ -19,10 +19,7 @@ impl Endpoint {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
-        Self {
-            bits: v6.to_bits(),
-            port,
-        }
+        Self { bits: v6.to_bits(), port }
     }
 
     /// The address; IPv4-mapped ones as IPv4.
@@ -84,23 +81,9 @@ impl FlowKey {
     /// The key of a packet from `src` to `dst`, and the side that sent it.
     pub fn new(transport: Transport, src: Endpoint, dst: Endpoint) -> (Self, Side) {
         if src <= dst {
-            (
-                Self {
-                    low: src,
-                    high: dst,
-                    transport,
-                },
-                Side::Low,
-            )
+            (Self { low: src, high: dst, transport }, Side::Low)
         } else {
-            (
-                Self {
-                    low: dst,
-                    high: src,
-                    transport,
-                },
-                Side::High,
-            )
+            (Self { low: dst, high: src, transport }, Side::High)
         }
     }
 

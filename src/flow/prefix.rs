@@ -54,11 +54,7 @@ impl<'a> View<'a> {
 
     /// When the first `len` bytes were complete: the latest arrival among them.
     pub fn complete_at(&self, len: usize) -> Stamp {
-        self.parts(len)
-            .iter()
-            .map(|&(_, stamp)| stamp)
-            .max()
-            .unwrap_or_default()
+        self.parts(len).iter().map(|&(_, stamp)| stamp).max().unwrap_or_default()
     }
 
     /// Number of segments that the first `len` bytes came in.
@@ -105,10 +101,7 @@ impl Prefix {
 
     /// The contiguous unconsumed bytes.
     pub fn view(&self) -> View<'_> {
-        View {
-            bytes: &self.bytes,
-            ends: &self.ends,
-        }
+        View { bytes: &self.bytes, ends: &self.ends }
     }
 
     /// Takes a segment whose first payload byte has sequence number `seq`.
@@ -128,11 +121,7 @@ impl Prefix {
         let before = self.bytes.len();
         self.append(seq, payload, stamp);
         self.drain_held();
-        if self.bytes.len() > before {
-            Arrival::Grew
-        } else {
-            Arrival::Nothing
-        }
+        if self.bytes.len() > before { Arrival::Grew } else { Arrival::Nothing }
     }
 
     /// Buffers what is left of a [`Arrival::Direct`] segment after `used` bytes of it were read;
@@ -198,14 +187,7 @@ impl Prefix {
         let stamp = self.view().complete_at(self.bytes.len());
         let bytes = std::mem::take(&mut self.bytes).into();
         self.ends.clear();
-        self.held.insert(
-            0,
-            Piece {
-                seq: base,
-                bytes,
-                stamp,
-            },
-        );
+        self.held.insert(0, Piece { seq: base, bytes, stamp });
     }
 
     /// Appends what of a segment lies beyond the contiguous bytes, if it connects.
@@ -213,10 +195,7 @@ impl Prefix {
         let Some(base) = self.base else { return };
         let next = base.wrapping_add(self.bytes.len() as u32);
         let known = next.wrapping_sub(seq) as i32;
-        if let Some(fresh) = usize::try_from(known)
-            .ok()
-            .and_then(|known| payload.get(known..))
-        {
+        if let Some(fresh) = usize::try_from(known).ok().and_then(|known| payload.get(known..)) {
             self.push(fresh, stamp);
         }
     }
@@ -230,11 +209,7 @@ impl Prefix {
 
     fn hold(&mut self, seq: u32, payload: &[u8], stamp: Stamp, ahead: i32) {
         if ahead < MAX_AHEAD && self.held.len() < MAX_HELD {
-            self.held.push(Piece {
-                seq,
-                bytes: payload.into(),
-                stamp,
-            });
+            self.held.push(Piece { seq, bytes: payload.into(), stamp });
         }
     }
 
@@ -261,10 +236,7 @@ mod tests {
     use crate::base::{FrameId, Timestamp};
 
     fn at(n: u64) -> Stamp {
-        Stamp {
-            time: Timestamp::from_nanos(n),
-            frame: FrameId::new(0, n),
-        }
+        Stamp { time: Timestamp::from_nanos(n), frame: FrameId::new(0, n) }
     }
 
     /// Feeds a segment the way the scanner does, without consuming.

@@ -54,9 +54,7 @@ impl<V> Table<V> {
     /// Finds a flow.
     pub fn find(&self, key: &FlowKey) -> Option<Slot> {
         let hash = self.hasher.hash_one(key);
-        self.index
-            .find(hash, |&slot| self.is_at(slot, key))
-            .map(|&slot| Slot(slot))
+        self.index.find(hash, |&slot| self.is_at(slot, key)).map(|&slot| Slot(slot))
     }
 
     /// Adds a flow that isn't there yet. The caller makes room first when the table is full.
@@ -67,16 +65,9 @@ impl<V> Table<V> {
             (self.slab.len() - 1) as u32
         });
         self.slab[slot as usize] = Some((key, value));
-        let Self {
-            index,
-            slab,
-            hasher,
-            ..
-        } = self;
+        let Self { index, slab, hasher, .. } = self;
         index.insert_unique(hasher.hash_one(key), slot, |&other| {
-            slab[other as usize]
-                .as_ref()
-                .map_or(0, |(key, _)| hasher.hash_one(key))
+            slab[other as usize].as_ref().map_or(0, |(key, _)| hasher.hash_one(key))
         });
         Slot(slot)
     }
@@ -101,15 +92,8 @@ impl<V> Table<V> {
     /// `condemned` picks, if any. Repeated calls visit every entry.
     pub fn sweep(&mut self, steps: usize, condemned: impl Fn(&V) -> bool) -> Option<Slot> {
         for _ in 0..steps.min(self.slab.len()) {
-            self.cursor = if self.cursor + 1 >= self.slab.len() {
-                0
-            } else {
-                self.cursor + 1
-            };
-            if self.slab[self.cursor]
-                .as_ref()
-                .is_some_and(|(_, value)| condemned(value))
-            {
+            self.cursor = if self.cursor + 1 >= self.slab.len() { 0 } else { self.cursor + 1 };
+            if self.slab[self.cursor].as_ref().is_some_and(|(_, value)| condemned(value)) {
                 return Some(Slot(self.cursor as u32));
             }
         }
@@ -122,9 +106,7 @@ impl<V> Table<V> {
     }
 
     fn is_at(&self, slot: u32, key: &FlowKey) -> bool {
-        self.slab[slot as usize]
-            .as_ref()
-            .is_some_and(|(other, _)| other == key)
+        self.slab[slot as usize].as_ref().is_some_and(|(other, _)| other == key)
     }
 }
 

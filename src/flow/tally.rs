@@ -32,10 +32,7 @@ impl Mark {
 
     /// Notes that it happened.
     pub fn add(&mut self, stamp: Stamp) {
-        self.then(&Self {
-            count: 1,
-            span: Some((stamp, stamp)),
-        });
+        self.then(&Self { count: 1, span: Some((stamp, stamp)) });
     }
 
     /// Adds the marks of a later (or any other) stretch.
@@ -118,12 +115,7 @@ pub struct Tally {
 impl Tally {
     /// The tally of a flow that begins at `stamp`; no packet is counted yet.
     pub fn new(stamp: Stamp) -> Self {
-        Self {
-            sides: Default::default(),
-            first: stamp,
-            last: stamp,
-            icmp: None,
-        }
+        Self { sides: Default::default(), first: stamp, last: stamp, icmp: None }
     }
 
     /// What `side` sent.
@@ -137,11 +129,7 @@ impl Tally {
         let flags = tcp.flags;
         if flags.has(TcpFlags::SYN) {
             side.isn = side.isn.or(Some(tcp.seq));
-            let mark = if flags.has(TcpFlags::ACK) {
-                &mut side.syn_ack
-            } else {
-                &mut side.syn
-            };
+            let mark = if flags.has(TcpFlags::ACK) { &mut side.syn_ack } else { &mut side.syn };
             mark.add(stamp);
         } else if flags.has(TcpFlags::ACK) && !flags.has(TcpFlags::RST) {
             side.acks.add(stamp);
@@ -164,14 +152,7 @@ impl Tally {
         self.touch(stamp);
         if error.is_unreachable() && self.icmp.is_none_or(|seen| stamp < seen.stamp) {
             let IcmpError { v6, kind, code, .. } = *error;
-            self.icmp = Some(IcmpSeen {
-                stamp,
-                about,
-                from,
-                v6,
-                kind,
-                code,
-            });
+            self.icmp = Some(IcmpSeen { stamp, about, from, v6, kind, code });
         }
     }
 
@@ -211,10 +192,7 @@ mod tests {
     use crate::base::{FrameId, Timestamp};
 
     fn at(n: u64) -> Stamp {
-        Stamp {
-            time: Timestamp::from_nanos(n),
-            frame: FrameId::new(0, n),
-        }
+        Stamp { time: Timestamp::from_nanos(n), frame: FrameId::new(0, n) }
     }
 
     fn segment(flags: u8, seq: u32, len: u32) -> Tcp<'static> {
