@@ -21,6 +21,16 @@ pub struct Frame<'a> {
 pub struct LinkType(pub u16);
 
 impl LinkType {
+    /// From the link-type field of a capture's header. Drops the FCS length and the flags in the
+    /// upper half (draft-ietf-opsawg-pcap section 4) and maps the platform-specific numbers of raw
+    /// IP, 12 and 14, to [`Self::RAW`].
+    pub const fn from_header(field: u32) -> Self {
+        match field as u16 {
+            12 | 14 => Self::RAW,
+            other => Self(other),
+        }
+    }
+
     /// BSD loopback: a 4-byte address family in the capturing host's byte order.
     pub const NULL: Self = Self(0);
     /// Ethernet.

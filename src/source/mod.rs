@@ -1,5 +1,29 @@
 //! Captures in, frames out: the only room that does capture I/O.
+//!
+//! [`plan`] turns the paths that a user named into [`Input`]s in capture order, [`Capture`] reads
+//! one of them, [`Records`] walks the records of bytes that are in memory already, and `Live` reads
+//! an interface. All of them hand out [`Frame`]s that borrow the bytes they were read into.
 
+mod capture;
+mod classic;
+mod error;
+mod format;
 mod frame;
+mod inputs;
+#[cfg(feature = "capture")]
+mod live;
+mod map;
+mod pcapng;
+mod records;
+mod stats;
+mod stream;
 
+pub use capture::{Capture, End};
+pub use error::{Damage, DamageKind, SourceError};
+pub use format::Format;
 pub use frame::{Frame, LinkType};
+pub use inputs::{Input, Plan, Skipped, plan};
+#[cfg(feature = "capture")]
+pub use live::{KernelStats, Live, LiveOptions, interfaces};
+pub use records::{Cursor, Layout, Records};
+pub use stats::{InputStats, Progress};

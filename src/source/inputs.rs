@@ -1,0 +1,180 @@
+use std::{
+    collections::HashSet,
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use super::{Capture, SourceError};
+use crate::base::Timestamp;
+
+/// The inputs of one run, in the order in which to read them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// What to read: files by the time of their first frame, so that rotated captures are one
+    /// capture; then files without frames by path; then streams as they were named.
+    pub inputs: Vec<Input>,
+    /// What lies in the named folders, or was named twice, and isn't read.
+    pub skipped: Vec<Skipped>,
+}
+
+/// One file or stream to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// For [`Capture::open`].
+    pub path: PathBuf,
+    /// Capture time of the first frame; `None` when there is none, or for a stream.
+    pub first: Option<Timestamp>,
+    /// A pipe or the standard input: read once, not peeked at.
+    pub stream: bool,
+}
+
+/// A file that isn't read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The file.
+    pub path: PathBuf,
+    /// Why not.
+    pub reason: String,
+}
+
+/// Finds the captures that `paths` name (files, folders, pipes, `-`), and their order. Of folders,
+/// the files in them that are captures by their first bytes; not the folders in them.
+///
+/// # Errors
+///
+/// When a named file can't be read or isn't a capture, a folder holds none or a file that can't be
+/// opened, or `-` is named twice. All of them are listed.
+pub fn plan<P: AsRef<Path>>(paths: &[P]) -> Result<Plan, SourceError> {
+    let mut survey = Survey::default();
+    for path in paths {
+        survey.named(path.as_ref());
+    }
+    survey.finish()
+}
+
+#[derive(Default)]
+struct Survey {
+    plan: Plan,
+    errors: Vec<SourceError>,
+    seen: HashSet<PathBuf>,
+}
+
+impl Survey {
+    fn named(&mut self, path: &Path) {
+        if path.as_os_str() == "-" {
+            if self.is_new(path) {
+                self.stream(path);
+            } else {
+                self.refuse(path, "the standard input can be named once only");
+            }
+            return;
+        }
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => self.folder(path),
+            Ok(metadata) if metadata.is_file() => match peek(path) {
+                Ok(input) => self.file(input),
+                Err(error) => self.errors.push(error),
+            },
+            Ok(_) => self.stream(path),
+            Err(cause) => self.errors.push(SourceError::Open {
+                path: path.to_owned(),
+                cause,
+            }),
+        }
+    }
+
+    fn folder(&mut self, folder: &Path) {
+        let listed: Result<Vec<PathBuf>, _> =
+            fs::read_dir(folder).and_then(|entries| entries.map(|e| Ok(e?.path())).collect());
+        let mut files = match listed {
+            Ok(files) => files,
+            Err(cause) => {
+                let path = folder.to_owned();
+                return self.errors.push(SourceError::Open { path, cause });
+            }
+        };
+        files.retain(|path| path.is_file());
+        files.sort_unstable();
+        let mut found = false;
+        for path in files {
+            match peek(&path) {
+                Ok(input) => {
+                    found = true;
+                    self.file(input);
+                }
+                Err(SourceError::Damaged { path, damage }) => {
+                    let reason = damage.what.into_owned();
+                    self.plan.skipped.push(Skipped { path, reason });
+                }
+                Err(error) => {
+                    found = true;
+                    self.errors.push(error);
+                }
+            }
+        }
+        if !found {
+            self.refuse(folder, "the folder holds no captures");
+        }
+    }
+
+    fn file(&mut self, input: Input) {
+        if self.is_new(&input.path) {
+            self.plan.inputs.push(input);
+        } else {
+            self.plan.skipped.push(Skipped {
+                path: input.path,
+                reason: "named twice".to_owned(),
+            });
+        }
+    }
+
+    fn stream(&mut self, path: &Path) {
+        self.plan.inputs.push(Input {
+            path: path.to_owned(),
+            first: None,
+            stream: true,
+        });
+    }
+
+    fn refuse(&mut self, path: &Path, what: &'static str) {
+        let path = path.to_owned();
+        self.errors.push(SourceError::Input { path, what });
+    }
+
+    fn is_new(&mut self, path: &Path) -> bool {
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        self.seen.insert(real)
+    }
+
+    fn finish(mut self) -> Result<Plan, SourceError> {
+        // Stable: streams stay as they were named.
+        self.plan.inputs.sort_by(|a, b| match (a.stream, b.stream) {
+            (false, false) => {
+                (a.first.is_none(), a.first, &a.path).cmp(&(b.first.is_none(), b.first, &b.path))
+            }
+            (a, b) => a.cmp(&b),
+        });
+        match self.errors.len() {
+            0 => Ok(self.plan),
+            1 => Err(self.errors.remove(0)),
+            _ => Err(SourceError::Several(self.errors)),
+        }
+    }
+}
+
+/// Opens a file and reads up to its first frame.
+fn peek(path: &Path) -> Result<Input, SourceError> {
+    let mut capture = Capture::open(path, 0)?;
+    let mut first = None;
+    // Damage behind the header is for the reading proper to tell.
+    let _ = capture.for_each(|frame| {
+        first = Some(frame.stamp.time);
+        ControlFlow::Break(())
+    });
+    Ok(Input {
+        path: path.to_owned(),
+        first,
+        stream: false,
+    })
+}

@@ -1,0 +1,26 @@
+//! The one place that maps files into memory.
+#![allow(unsafe_code)]
+
+use std::{fs::File, io};
+
+use memmap2::{Advice, Mmap};
+
+/// Maps a file for one pass from front to back.
+///
+/// The mapping has the length that the file has now: what a running capture appends later isn't
+/// seen. A file that another process *shortens* while it is mapped ends this process with SIGBUS
+/// when a vanished page is touched; a capture that may be overwritten in place should be piped in
+/// through `-` instead.
+pub(super) fn map(file: &File) -> io::Result<Mmap> {
+    // SAFETY: The mapping is private and read-only. The bytes behind the slice may change when
+    // someone writes to the file meanwhile, as any reader of a growing capture has to accept: every
+    // length taken from them is checked against the slice, right before use and on a copy in a
+    // register, and nothing but plain integers and byte strings is read from them.
+    let map = unsafe { Mmap::map(file)? };
+    #[cfg(unix)]
+    {
+        // Only advice: reading is as correct without it.
+        let _ = map.advise(Advice::Sequential);
+    }
+    Ok(map)
+}

@@ -1,0 +1,261 @@
+//! Captures that arrive piece by piece: pipes and compressed files. A thread reads, and
+//! decompresses, blocks ahead; the parser works in a buffer that carries a cut record over.
+
+use std::{
+    io::{self, BufRead, BufReader, Read},
+    sync::Arc,
+    thread,
+};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use flate2::bufread::MultiGzDecoder;
+use ruzstd::decoding::{
+    BlockDecodingStrategy, FrameDecoder,
+    errors::{FrameDecoderError, ReadFrameHeaderError},
+};
+
+use super::{Progress, format::Encoding};
+
+/// Fits a core's second-level cache together with what the parser touches.
+const BLOCK: usize = 256 << 10;
+/// Blocks that the reader may be ahead: bounds memory whatever the input decompresses to.
+const AHEAD: usize = 4;
+
+/// The receiving end: a window of consecutive bytes of the stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    blocks: Receiver<io::Result<Vec<u8>>>,
+    spare: Sender<Vec<u8>>,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Stream {
+    /// Reads `head` and then `input` on a thread of its own. The thread ends with the input, or at
+    /// its next block after the stream is dropped.
+    pub(super) fn spawn(
+        head: Vec<u8>,
+        input: Box<dyn Read + Send>,
+        encoding: Encoding,
+        progress: Arc<Progress>,
+    ) -> io::Result<Self> {
+        let counted = Counted { input, progress };
+        let source = BufReader::with_capacity(BLOCK, io::Cursor::new(head).chain(counted));
+        let (to_parser, blocks) = bounded(AHEAD);
+        let (spare, from_parser) = bounded(AHEAD);
+        let pump = Pump {
+            to_parser,
+            from_parser,
+        };
+        let work = move || match encoding {
+            Encoding::Plain => pump.run(source, false),
+            Encoding::Gzip => pump.run(MultiGzDecoder::new(source), true),
+            Encoding::Zstd => pump.run(Zstd::new(source), true),
+        };
+        thread::Builder::new()
+            .name("capture reader".to_owned())
+            .spawn(work)?;
+        Ok(Self {
+            blocks,
+            spare,
+            buffer: Vec::new(),
+            start: 0,
+        })
+    }
+
+    /// The bytes at hand.
+    pub(super) fn buffered(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    /// Drops the first `count` of the bytes at hand.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.buffer.len());
+    }
+
+    /// Waits until `count` bytes are at hand. False when the stream ends before.
+    pub(super) fn fill(&mut self, count: usize) -> io::Result<bool> {
+        while self.buffered().len() < count {
+            let Ok(block) = self.blocks.recv() else {
+                return Ok(false);
+            };
+            self.append(block?);
+        }
+        Ok(true)
+    }
+
+    /// Drops the next `count` bytes, at hand or yet to come. False when the stream ends before.
+    pub(super) fn skip(&mut self, mut count: u64) -> io::Result<bool> {
+        loop {
+            let here = (self.buffered().len() as u64).min(count);
+            self.consume(here as usize);
+            count -= here;
+            if count == 0 {
+                return Ok(true);
+            }
+            if !self.fill(1)? {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn append(&mut self, mut block: Vec<u8>) {
+        if self.start == self.buffer.len() {
+            std::mem::swap(&mut self.buffer, &mut block);
+        } else {
+            self.buffer.drain(..self.start);
+            self.buffer.extend_from_slice(&block);
+        }
+        self.start = 0;
+        if block.capacity() <= 2 * BLOCK {
+            // Full or closed: then nobody needs the block.
+            let _ = self.spare.try_send(block);
+        }
+    }
+}
+
+/// The reading end.
+struct Pump {
+    to_parser: Sender<io::Result<Vec<u8>>>,
+    from_parser: Receiver<Vec<u8>>,
+}
+
+impl Pump {
+    /// With `whole`, blocks are filled up. Otherwise they are sent as they come, so that a pipe's
+    /// frames are seen as soon as they were written.
+    fn run(self, mut source: impl Read, whole: bool) {
+        loop {
+            let mut block = self.from_parser.try_recv().unwrap_or_default();
+            block.clear();
+            block.resize(BLOCK, 0);
+            let (len, outcome) = read_block(&mut source, &mut block, whole);
+            block.truncate(len);
+            if len > 0 && self.to_parser.send(Ok(block)).is_err() {
+                return;
+            }
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    // The parser is gone: nobody wants to know.
+                    let _ = self.to_parser.send(Err(error));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Bytes read, and whether more may come.
+fn read_block(source: &mut impl Read, block: &mut [u8], whole: bool) -> (usize, io::Result<bool>) {
+    let mut len = 0;
+    while len < block.len() {
+        match source.read(&mut block[len..]) {
+            Ok(0) => return (len, Ok(false)),
+            Ok(count) => len += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return (len, Err(error)),
+        }
+        if !whole {
+            break;
+        }
+    }
+    (len, Ok(true))
+}
+
+struct Counted {
+    input: Box<dyn Read + Send>,
+    progress: Arc<Progress>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        self.progress.add(count as u64);
+        Ok(count)
+    }
+}
+
+/// Decompresses consecutive Zstandard frames and passes over skippable ones (RFC 8878 section 3).
+struct Zstd<R> {
+    source: R,
+    decoder: FrameDecoder,
+    in_frame: bool,
+}
+
+impl<R: BufRead> Zstd<R> {
+    fn new(source: R) -> Self {
+        Self {
+            source,
+            decoder: FrameDecoder::new(),
+            in_frame: false,
+        }
+    }
+
+    /// False at the end of the source.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        while !self.source.fill_buf()?.is_empty() {
+            match self.decoder.reset(&mut self.source) {
+                Ok(()) => {
+                    self.in_frame = true;
+                    return Ok(true);
+                }
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                    length,
+                    ..
+                })) => {
+                    let length = u64::from(length);
+                    let mut content = (&mut self.source).take(length);
+                    if io::copy(&mut content, &mut io::sink())? < length {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(self.failure(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish_frame(&mut self) -> io::Result<()> {
+        self.in_frame = false;
+        match self.decoder.get_checksum_from_data() {
+            Some(told) if self.decoder.get_calculated_checksum() != Some(told) => {
+                Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a Zstandard frame's checksum is wrong",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The decoder doesn't tell damage from a source that ends.
+    fn failure(&mut self, error: FrameDecoderError) -> io::Error {
+        match self.source.fill_buf() {
+            Ok([]) => io::ErrorKind::UnexpectedEof.into(),
+            _ => io::Error::new(io::ErrorKind::InvalidData, error.to_string()),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Zstd<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.in_frame && !self.next_frame()? {
+                return Ok(0);
+            }
+            let count = self.decoder.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            if self.decoder.is_finished() {
+                self.finish_frame()?;
+                continue;
+            }
+            let strategy = BlockDecodingStrategy::UptoBlocks(1);
+            if let Err(error) = self.decoder.decode_blocks(&mut self.source, strategy) {
+                return Err(self.failure(error));
+            }
+        }
+    }
+}
