@@ -43,7 +43,8 @@ fn frames(path: &Path) -> (u64, Result<End, SourceError>, Capture) {
     let mut count = 0;
     let end = capture.for_each(|frame| {
         count += 1;
-        assert_eq!(frame.stamp.frame.number(), count);
+        // pcapng blocks that hold no frame may take a number too.
+        assert!(frame.stamp.frame.number() >= count);
         ControlFlow::Continue(())
     });
     (count, end, capture)
@@ -63,7 +64,8 @@ fn as_many_frames_as_the_reference_reading() {
         let stats = capture.stats();
         let name = path.display();
         if !complaint.contains("doesn't support") {
-            assert_eq!(Some(count), meta["packets"].as_u64(), "{name} {complaint}");
+            let number = capture.cursor().number;
+            assert_eq!(Some(number), meta["packets"].as_u64(), "{name} {complaint}");
             compared += 1;
         }
         assert_eq!(stats.frames, count);

@@ -54,8 +54,8 @@ mod kind {
     pub(super) const JOURNAL: u32 = 9;
     pub(super) const CUSTOM: u32 = 0x0000_0bad;
     pub(super) const CUSTOM_NO_COPY: u32 = 0x4000_0bad;
-    /// Sysdig's events, in six forms.
-    pub(super) const SYSDIG: [u32; 6] = [0x204, 0x208, 0x216, 0x217, 0x221, 0x222];
+    /// Sysdig's events, in three forms.
+    pub(super) const SYSDIG: [u32; 3] = [0x204, 0x216, 0x221];
 }
 
 /// More is no capture of a host, but an attempt on memory.
