@@ -1,0 +1,353 @@
+use std::{collections::VecDeque, ops::Range, time::Duration};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::base::Timestamp;
+
+use super::{Undecoded, headers::FragmentHeader, span::Span, walk::Head};
+
+/// Bounds of IP reassembly. Beyond them the oldest datagrams are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentLimits {
+    /// Datagrams that are waited for at a time.
+    pub datagrams: usize,
+    /// Bytes held for them, gaps included.
+    pub bytes: usize,
+    /// Capture time from a datagram's first-seen fragment to its last.
+    pub age: Duration,
+}
+
+impl Default for FragmentLimits {
+    /// 1,024 datagrams, 8 MiB, and the 30 seconds of Linux (RFC 8200 section 4.5 has 60).
+    fn default() -> Self {
+        Self {
+            datagrams: 1024,
+            bytes: 8 << 20,
+            age: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A part of a datagram's payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fragment<'a> {
+    pub(super) head: Head,
+    /// What the payload begins with; IPv6 knows it from the first fragment alone.
+    pub(super) protocol: u8,
+    pub(super) place: FragmentHeader,
+    pub(super) data: Span<'a>,
+}
+
+/// A reassembled payload.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) head: Head,
+    pub(super) protocol: u8,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Fragments that wait for the rest of their datagram.
+///
+/// Overlaps: bytes that are sent twice must be the same, otherwise the whole datagram is dropped
+/// (RFC 5722 drops on any overlap; captures hold duplicates). Fragments that come after their
+/// datagram was completed or dropped are told from those of a new one for a second.
+#[derive(Debug)]
+pub(super) struct Reassembly {
+    limits: FragmentLimits,
+    open: HashMap<Key, Partial, RandomState>,
+    /// Keys of `open`, oldest first, with the serial number of each.
+    order: VecDeque<(u64, Key)>,
+    /// Recently completed or dropped datagrams, oldest first.
+    closed: VecDeque<(Key, Timestamp)>,
+    /// Sum of the lengths of all buffers in `open`.
+    held: usize,
+    serial: u64,
+    incomplete: u64,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Reassembly {
+    pub(super) fn new(limits: FragmentLimits) -> Self {
+        Self {
+            limits,
+            open: HashMap::with_hasher(RandomState::default()),
+            order: VecDeque::new(),
+            closed: VecDeque::new(),
+            held: 0,
+            serial: 0,
+            incomplete: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Adds a fragment; gives the datagram that it completes.
+    ///
+    /// # Errors
+    /// [`Undecoded::FragmentHeld`] when parts are missing yet; other reasons when the fragment, or
+    /// its whole datagram, is of no use.
+    pub(super) fn add(
+        &mut self,
+        fragment: &Fragment<'_>,
+        now: Timestamp,
+    ) -> Result<Datagram, Undecoded> {
+        let key = Key::of(fragment);
+        self.expire(now);
+        if !self.open.contains_key(&key) && self.is_closed(&key, now) {
+            return Err(Undecoded::FragmentLate);
+        }
+        match self.put(key, fragment, now) {
+            Ok(false) => Err(Undecoded::FragmentHeld),
+            Ok(true) => {
+                let partial = self.close(&key, now);
+                let partial = partial.ok_or(Undecoded::FragmentLimit)?;
+                Ok(Datagram {
+                    head: fragment.head,
+                    protocol: partial.protocol.unwrap_or(fragment.protocol),
+                    bytes: partial.bytes,
+                })
+            }
+            Err(reason) => {
+                if let Some(dropped) = self.close(&key, now) {
+                    self.recycle(dropped.bytes);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    /// Takes a datagram's buffer back for later ones.
+    pub(super) fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && self.spare.len() < MAX_SPARE {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Datagrams given up for age or room.
+    pub(super) fn incomplete(&self) -> u64 {
+        self.incomplete
+    }
+
+    /// Stores the fragment. True when its datagram is whole; an error drops the datagram.
+    fn put(
+        &mut self,
+        key: Key,
+        fragment: &Fragment<'_>,
+        now: Timestamp,
+    ) -> Result<bool, Undecoded> {
+        let range = checked_range(fragment)?;
+        let known = self.open.get(&key).map_or(0, |p| p.bytes.len());
+        self.make_room(range.end.saturating_sub(known), &key)?;
+        let partial = match self.open.get_mut(&key) {
+            Some(partial) => partial,
+            None => {
+                self.serial += 1;
+                self.order.push_back((self.serial, key));
+                let buffer = self.spare.pop().unwrap_or_default();
+                let partial = Partial::new(self.serial, now, buffer);
+                self.open.entry(key).insert(partial).into_mut()
+            }
+        };
+        let before = partial.bytes.len();
+        let stored = partial.store(fragment, range);
+        self.held += partial.bytes.len() - before;
+        stored?;
+        Ok(partial.is_whole())
+    }
+
+    /// Gives up old datagrams until `growth` more bytes, and one more datagram, are within bounds.
+    fn make_room(&mut self, growth: usize, key: &Key) -> Result<(), Undecoded> {
+        let new = usize::from(!self.open.contains_key(key));
+        while self.held + growth > self.limits.bytes
+            || self.open.len() + new > self.limits.datagrams
+        {
+            match self.order.front() {
+                Some((_, oldest)) if oldest != key => self.give_up_oldest(),
+                // Nothing but the datagram itself is left to give up.
+                _ => return Err(Undecoded::FragmentLimit),
+            }
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, now: Timestamp) {
+        while let Some((_, oldest)) = self.order.front() {
+            let started = self.open.get(oldest).map(|p| p.started);
+            if started.is_some_and(|t| now.since(t) <= self.limits.age) {
+                break;
+            }
+            self.give_up_oldest();
+        }
+    }
+
+    fn give_up_oldest(&mut self) {
+        if let Some((_, key)) = self.order.pop_front() {
+            if let Some(partial) = self.open.remove(&key) {
+                self.held -= partial.bytes.len();
+                self.incomplete += 1;
+                self.recycle(partial.bytes);
+            }
+        }
+    }
+
+    fn close(&mut self, key: &Key, now: Timestamp) -> Option<Partial> {
+        if self.closed.len() == MAX_CLOSED {
+            self.closed.pop_front();
+        }
+        self.closed.push_back((*key, now));
+        let partial = self.open.remove(key)?;
+        self.held -= partial.bytes.len();
+        let place = self
+            .order
+            .binary_search_by_key(&partial.serial, |(serial, _)| *serial);
+        if let Ok(place) = place {
+            self.order.remove(place);
+        }
+        Some(partial)
+    }
+
+    fn is_closed(&self, key: &Key, now: Timestamp) -> bool {
+        let recent = self.closed.iter().rev();
+        recent
+            .take_while(|(_, at)| now.since(*at) <= LATE)
+            .any(|(closed, _)| closed == key)
+    }
+}
+
+/// How long fragments of a closed datagram are expected: longer than copies of a packet lie apart
+/// in a capture, shorter than a busy sender takes to use an identification again.
+const LATE: Duration = Duration::from_secs(1);
+const MAX_CLOSED: usize = 64;
+const MAX_SPARE: usize = 16;
+/// The most that IPv4's length field can say.
+const MAX_PAYLOAD: usize = 65_535;
+
+/// What fragments of one datagram have in common: addresses, identification, for IPv4 the protocol
+/// (RFC 791 section 2.3; RFC 8200 section 4.5), and the tunnels around them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    head: Head,
+    id: u32,
+    protocol: u8,
+}
+
+impl Key {
+    fn of(fragment: &Fragment<'_>) -> Self {
+        let v6 = fragment.head.src.is_ipv6();
+        Self {
+            head: fragment.head,
+            id: fragment.place.id,
+            protocol: if v6 { 0 } else { fragment.protocol },
+        }
+    }
+}
+
+/// A datagram with parts missing.
+#[derive(Debug)]
+struct Partial {
+    serial: u64,
+    started: Timestamp,
+    /// From the fragment with offset 0.
+    protocol: Option<u8>,
+    /// Zero in the gaps.
+    bytes: Vec<u8>,
+    /// What has come, in order, neither touching nor overlapping.
+    have: Vec<Range<usize>>,
+    /// Known from the last fragment.
+    total: Option<usize>,
+}
+
+impl Partial {
+    fn new(serial: u64, started: Timestamp, bytes: Vec<u8>) -> Self {
+        Self {
+            serial,
+            started,
+            protocol: None,
+            bytes,
+            have: Vec::new(),
+            total: None,
+        }
+    }
+
+    fn store(&mut self, fragment: &Fragment<'_>, range: Range<usize>) -> Result<(), Undecoded> {
+        let last = !fragment.place.more;
+        let fits = match self.total {
+            Some(total) => range.end <= total && (!last || range.end == total),
+            None => !last || range.end >= self.bytes.len(),
+        };
+        if !fits || !self.agrees(fragment.data.here, &range) {
+            return Err(Undecoded::FragmentOverlap);
+        }
+        if last {
+            self.total = Some(range.end);
+        }
+        if range.start == 0 {
+            self.protocol = Some(fragment.protocol);
+        }
+        if self.bytes.len() < range.end {
+            self.bytes.resize(range.end, 0);
+        }
+        self.bytes[range.clone()].copy_from_slice(fragment.data.here);
+        self.note(range);
+        Ok(())
+    }
+
+    /// True when what has come before for the same place is the same.
+    fn agrees(&self, data: &[u8], range: &Range<usize>) -> bool {
+        self.touching(range)
+            .iter()
+            .map(|r| r.start.max(range.start)..r.end.min(range.end))
+            .filter(|both| both.start < both.end)
+            .all(|both| {
+                self.bytes[both.clone()] == data[both.start - range.start..both.end - range.start]
+            })
+    }
+
+    /// The ranges at hand that overlap or touch this one.
+    fn touching(&self, range: &Range<usize>) -> &[Range<usize>] {
+        &self.have[self.touching_places(range)]
+    }
+
+    fn touching_places(&self, range: &Range<usize>) -> Range<usize> {
+        let from = self.have.partition_point(|r| r.end < range.start);
+        let to = self.have.partition_point(|r| r.start <= range.end);
+        from..to.max(from)
+    }
+
+    fn note(&mut self, range: Range<usize>) {
+        let places = self.touching_places(&range);
+        match self
+            .have
+            .get_mut(places.start)
+            .filter(|_| !places.is_empty())
+        {
+            None => self.have.insert(places.start, range),
+            Some(_) => {
+                let end = self.have[places.end - 1].end.max(range.end);
+                let first = &mut self.have[places.start];
+                *first = first.start.min(range.start)..end;
+                self.have.drain(places.start + 1..places.end);
+            }
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        matches!((&*self.have, self.total), ([r], Some(total)) if *r == (0..total))
+    }
+}
+
+/// Where the fragment's bytes belong, if that is possible at all.
+fn checked_range(fragment: &Fragment<'_>) -> Result<Range<usize>, Undecoded> {
+    let FragmentHeader { offset, more, .. } = fragment.place;
+    let len = fragment.data.len;
+    let end = offset + len;
+    // Only the last may have an odd length (RFC 791 section 3.2, RFC 8200 section 4.5).
+    if len == 0 || end > MAX_PAYLOAD || more && len % 8 != 0 {
+        return Err(Undecoded::FragmentBad);
+    }
+    if fragment.data.is_cut() {
+        return Err(Undecoded::FragmentCut);
+    }
+    Ok(offset..end)
+}
