@@ -4,6 +4,7 @@ use super::{
     link::{self, ether},
     span::{Span, be16, be16_at},
     walk::{Head, Path, Walk},
+    wlan,
 };
 
 /// What a UDP datagram carries when its port and its content both say that it is a tunnel.
@@ -60,6 +61,9 @@ pub(super) fn gre<'a>(span: Span<'a>, head: Head) -> Walk<'a> {
         | ether::MPLS
         | ether::MPLS_MULTICAST
         | ether::NSH => link::ethertype(kind, rest, head.path.enter(Tunnel::Gre)?),
+        ARUBA_FIRST..=ARUBA_LAST | ARUBA_MIRROR => {
+            wlan::ieee802_11(rest, head.path.enter(Tunnel::Gre)?)
+        }
         _ => Ok(ip::other(protocol::GRE, head)),
     }
 }
@@ -107,6 +111,10 @@ pub(super) fn nsh(span: Span<'_>, path: Path) -> Walk<'_> {
 const PPP: u16 = 0x880b;
 const ERSPAN: u16 = 0x88be;
 const ERSPAN_3: u16 = 0x22eb;
+/// Wireless frames from Aruba access points, one number for each access class.
+const ARUBA_FIRST: u16 = 0x8200;
+const ARUBA_LAST: u16 = 0x8370;
+const ARUBA_MIRROR: u16 = 0x9000;
 /// Labels in a row that are read over.
 const MAX_LABELS: usize = 32;
 
