@@ -4,6 +4,13 @@
 mod observation;
 
 pub use observation::{Answer, Ech, Ends, Fact, Observation, QuotedFlow};
+mod authority;
+pub mod http;
+pub mod proxy_protocol;
+pub mod socks;
+pub mod starttls;
+
+pub use authority::{Authority, Host};
 
 /// What a parser says of a prefix: the bytes of one direction, in order, from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]

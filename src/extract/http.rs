@@ -1,0 +1,574 @@
+//! HTTP/1.x in clear text (RFC 9110, RFC 9112): request and response heads, and walkers over the
+//! messages of a connection.
+//!
+//! Heads are read as leniently as common servers read them: bare LF line ends, folded lines, white
+//! space around the colon, blanks in the target, malformed header lines skipped. The start line is
+//! strict, so that other text protocols aren't taken for HTTP.
+
+mod block_page;
+mod walk;
+
+pub use block_page::deny_marker;
+pub use walk::{Conversation, End, Event, Requests, Responses, Step, Window};
+
+use memchr::{memchr, memmem};
+
+use super::{Authority, Probe};
+
+/// Longest head that is waited for, in bytes. Servers refuse far shorter ones.
+pub const MAX_HEAD: usize = 64 * 1024;
+
+/// A request head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Method as sent; an RFC 9110 token.
+    pub method: String,
+    /// Request target as sent, without user information; see [`MAX_TEXT`] for its form.
+    pub target: String,
+    /// Authority in the target itself: absolute-form, or CONNECT's authority-form. Where there is
+    /// one, it is what counts and the Host header is ignored (RFC 9112 section 3.2.2).
+    pub target_authority: Option<Authority>,
+    /// The first Host header, if it is a valid one.
+    pub host: Option<Authority>,
+    /// What is wrong with the Host header.
+    pub host_flaw: Option<HostFlaw>,
+    /// Length of the head in bytes, leading empty lines and the closing one included.
+    pub len: usize,
+    /// False when the head was cut or is longer than [`MAX_HEAD`]: fields may be missing and `len`
+    /// is what was read.
+    pub complete: bool,
+    /// What follows the head.
+    pub body: BodyLength,
+    /// Protocols that the client offers to switch to (the Upgrade header); see [`MAX_TEXT`].
+    pub upgrade: Option<String>,
+}
+
+/// Why a Host header is to be doubted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostFlaw {
+    /// Several were sent. The first counts here, servers differ.
+    Repeated,
+    /// It is neither a name nor an address.
+    Malformed,
+}
+
+/// How the end of a message's body is found (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// No body.
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// The chunked transfer coding.
+    Chunked,
+    /// Everything to the end of the connection; also where the message's framing is invalid.
+    UntilClose,
+    /// Not a body: from here on the connection carries another protocol, for a CONNECT request
+    /// provided that it is granted.
+    Tunnel,
+}
+
+/// A response head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Status code, 100 to 999.
+    pub status: u16,
+    /// Length of the head in bytes.
+    pub len: usize,
+    /// False when the head was cut or is longer than [`MAX_HEAD`].
+    pub complete: bool,
+    /// What follows the head.
+    pub body: BodyLength,
+    /// Content-Type. This and the following texts: see [`MAX_TEXT`].
+    pub content_type: Option<String>,
+    /// Server.
+    pub server: Option<String>,
+    /// Location.
+    pub location: Option<String>,
+    /// Upgrade: what a 101 switches to.
+    pub upgrade: Option<String>,
+    /// Via: proxies passed on the way, reverse proxies and CDNs too.
+    pub via: Option<String>,
+    /// X-Cache.
+    pub x_cache: Option<String>,
+    /// X-Squid-Error: Squid wrote this response itself.
+    pub squid_error: Option<String>,
+    /// Proxy-Authenticate: a proxy asks for credentials.
+    pub proxy_authenticate: Option<String>,
+}
+
+/// What a response answers, as far as that decides whether it has a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// HEAD: there is never a body.
+    Head,
+    /// CONNECT: a 2xx answer has none and opens a tunnel.
+    Connect,
+    /// Any other method, or not known.
+    #[default]
+    Other,
+}
+
+/// Longest text that is kept of a target or header, in bytes as sent. Longer ones are cut. Printable
+/// ASCII is kept as it is, a backslash is doubled, any other byte is written as `\xNN`.
+pub const MAX_TEXT: usize = 1024;
+
+/// What an HTTP/2 client with prior knowledge sends first (RFC 9113 section 3.4).
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads the request head at the start of `prefix`.
+///
+/// Method, target and an HTTP/1.x version are required; ICY, RTSP, SIP, HTTP/2 and binary are
+/// [`Probe::Not`], most of them within the first bytes. A head beyond [`MAX_HEAD`] gives what is
+/// known if it names a host, else `Not`.
+pub fn request(prefix: &[u8]) -> Probe<Request> {
+    request_after(prefix, 0)
+}
+
+/// Reads a request head that was cut by the end of the connection or by a gap.
+///
+/// `None` unless a line that names the host is there to its end: a cut name is worse than none.
+pub fn partial_request(prefix: &[u8]) -> Option<Request> {
+    match split(prefix, 0, could_be_request_line, request_line) {
+        Split::Head(head) => Some(read_request(&head)),
+        Split::Partial(head) => Some(read_request(&head)).filter(Request::names_host),
+        Split::More | Split::Not => None,
+    }
+}
+
+/// Reads the response head at the start of `prefix`, which answers `asked`.
+pub fn response(prefix: &[u8], asked: Asked) -> Probe<Response> {
+    response_after(prefix, 0, asked)
+}
+
+/// Recognises HTTP/2 with prior knowledge; `Found` holds the length of the preface.
+pub fn h2_preface(prefix: &[u8]) -> Probe<usize> {
+    if prefix.starts_with(H2_PREFACE) {
+        Probe::Found(H2_PREFACE.len())
+    } else if H2_PREFACE.starts_with(prefix) {
+        Probe::More(H2_PREFACE.len())
+    } else {
+        Probe::Not
+    }
+}
+
+impl Request {
+    /// The host that is asked for: the target's authority, else the Host header's.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.target_authority.as_ref().or(self.host.as_ref())
+    }
+
+    /// What the answer to it has to be read as.
+    pub fn asked(&self) -> Asked {
+        // Methods are case-sensitive (RFC 9110 section 9.1).
+        match self.method.as_str() {
+            "HEAD" => Asked::Head,
+            "CONNECT" => Asked::Connect,
+            _ => Asked::Other,
+        }
+    }
+
+    fn names_host(&self) -> bool {
+        self.authority().is_some()
+    }
+}
+
+/// [`request`], knowing that no head ends before `scanned`.
+fn request_after(prefix: &[u8], scanned: usize) -> Probe<Request> {
+    match split(prefix, scanned, could_be_request_line, request_line) {
+        Split::Head(head) => Probe::Found(read_request(&head)),
+        Split::Partial(head) if head.too_long() => match read_request(&head) {
+            request if request.names_host() => Probe::Found(request),
+            _ => Probe::Not,
+        },
+        Split::Partial(_) | Split::More => Probe::More(prefix.len() + 1),
+        Split::Not => Probe::Not,
+    }
+}
+
+/// [`response`], knowing that no head ends before `scanned`.
+fn response_after(prefix: &[u8], scanned: usize, asked: Asked) -> Probe<Response> {
+    match split(prefix, scanned, could_be_status_line, status_line) {
+        Split::Head(head) => Probe::Found(read_response(&head, asked)),
+        Split::Partial(head) if head.too_long() => Probe::Found(read_response(&head, asked)),
+        Split::Partial(_) | Split::More => Probe::More(prefix.len() + 1),
+        Split::Not => Probe::Not,
+    }
+}
+
+/// A head taken apart: its start line, its field lines, and how long it is.
+struct Head<'a, L> {
+    line: L,
+    /// Whole lines only.
+    fields: &'a [u8],
+    len: usize,
+    complete: bool,
+}
+
+impl<L> Head<'_, L> {
+    fn too_long(&self) -> bool {
+        !self.complete && self.len >= MAX_HEAD
+    }
+}
+
+enum Split<'a, L> {
+    Head(Head<'a, L>),
+    /// The start line is there, the end of the head isn't.
+    Partial(Head<'a, L>),
+    More,
+    Not,
+}
+
+fn split<'a, L>(
+    prefix: &'a [u8],
+    scanned: usize,
+    could_be: fn(&[u8]) -> bool,
+    parse: fn(&'a [u8]) -> Option<L>,
+) -> Split<'a, L> {
+    let bytes = &prefix[..prefix.len().min(MAX_HEAD)];
+    let Some(start) = after_empty_lines(bytes) else {
+        return Split::Not;
+    };
+    let Some(line_len) = memchr(b'\n', &bytes[start..]) else {
+        let viable = bytes.len() < MAX_HEAD && could_be(without_cr(&bytes[start..]));
+        return if viable { Split::More } else { Split::Not };
+    };
+    let Some(line) = parse(without_cr(&bytes[start..start + line_len])) else {
+        return Split::Not;
+    };
+    let fields_at = start + line_len + 1;
+    match end_of_head(bytes, scanned.max(fields_at - 1)) {
+        Some(len) => Split::Head(Head {
+            line,
+            fields: &bytes[fields_at..len],
+            len,
+            complete: true,
+        }),
+        None => {
+            let lines_end = memchr::memrchr(b'\n', bytes).map_or(fields_at, |at| at + 1);
+            Split::Partial(Head {
+                line,
+                fields: &bytes[fields_at..lines_end],
+                len: bytes.len(),
+                complete: false,
+            })
+        }
+    }
+}
+
+/// Where the start line begins: a few empty lines may precede it (RFC 9112 section 2.2).
+fn after_empty_lines(bytes: &[u8]) -> Option<usize> {
+    const MOST: usize = 16;
+    let at = bytes
+        .iter()
+        .position(|b| !matches!(b, b'\r' | b'\n'))
+        .unwrap_or(bytes.len());
+    (at <= MOST).then_some(at)
+}
+
+/// Offset just after the empty line that ends the head, looking at line ends from `from` on.
+fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr_iter(b'\n', &bytes[from.min(bytes.len())..]).find_map(|at| {
+        let next = from + at + 1;
+        match &bytes[next..] {
+            [b'\n', ..] => Some(next + 1),
+            [b'\r', b'\n', ..] => Some(next + 2),
+            _ => None,
+        }
+    })
+}
+
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+}
+
+/// `method SP target SP HTTP/1.x`. Blanks in the target are let through, as browsers of old sent
+/// them.
+fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
+    let line = line.trim_ascii_end();
+    if !could_be_request_line(line) {
+        return None;
+    }
+    let method_len = memchr(b' ', line)?;
+    let (rest, version) = line.split_at(memchr::memrchr(b' ', line)?);
+    let target = rest.get(method_len + 1..)?.trim_ascii();
+    let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] = version[1..] else {
+        return None;
+    };
+    (!target.is_empty()).then_some(RequestLine {
+        method: &line[..method_len],
+        target,
+    })
+}
+
+/// False when no continuation of `part` makes a request line.
+fn could_be_request_line(part: &[u8]) -> bool {
+    // The longest registered method is UPDATEREDIRECTREF.
+    const LONGEST_METHOD: usize = 32;
+    let method_len = memchr(b' ', part);
+    let method = &part[..method_len.unwrap_or(part.len())];
+    method.len() <= LONGEST_METHOD
+        && !(method.is_empty() && method_len.is_some())
+        && method.iter().all(|&b| is_token_byte(b))
+        && part[method.len()..].iter().all(|&b| b >= b' ' && b != 0x7f)
+}
+
+/// A `tchar` (RFC 9110 section 5.6.2).
+fn is_token_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// `HTTP/1.x SP 3DIGIT [SP reason]`; gives the status.
+fn status_line(line: &[u8]) -> Option<u16> {
+    if !could_be_status_line(line) {
+        return None;
+    }
+    let digits: [u8; 3] = line.get(9..12)?.try_into().ok()?;
+    Some(
+        digits
+            .iter()
+            .fold(0, |n, digit| n * 10 + u16::from(digit - b'0')),
+    )
+}
+
+/// False when no continuation of `part` makes a status line.
+fn could_be_status_line(part: &[u8]) -> bool {
+    part.iter().take(13).enumerate().all(|(at, &b)| match at {
+        0..7 => b == b"HTTP/1."[at],
+        7 | 10 | 11 => b.is_ascii_digit(),
+        9 => matches!(b, b'1'..=b'9'),
+        _ => b == b' ',
+    })
+}
+
+/// The field lines of a head: trimmed name and value. A folded value (RFC 9112 section 5.2) keeps
+/// the line ends inside it. What isn't a field line is skipped.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.0.is_empty() {
+                return None;
+            }
+            let mut len = line_len(self.0);
+            while matches!(self.0.get(len), Some(b' ' | b'\t')) {
+                len += line_len(&self.0[len..]);
+            }
+            let (line, rest) = self.0.split_at(len);
+            self.0 = rest;
+            if let Some(colon) = memchr(b':', line) {
+                let name = line[..colon].trim_ascii_end();
+                if !name.is_empty() && name.iter().all(|&b| is_token_byte(b)) {
+                    return Some((name, line[colon + 1..].trim_ascii()));
+                }
+            }
+        }
+    }
+}
+
+/// Length of the first line with its LF.
+fn line_len(bytes: &[u8]) -> usize {
+    memchr(b'\n', bytes).map_or(bytes.len(), |at| at + 1)
+}
+
+fn read_request(head: &Head<'_, RequestLine<'_>>) -> Request {
+    let RequestLine { method, target } = head.line;
+    let mut host = None;
+    let mut host_flaw = None;
+    let mut framing = Framing::default();
+    let mut upgrade = None;
+    for (name, value) in Fields(head.fields) {
+        if name.eq_ignore_ascii_case(b"host") {
+            if host.is_some() {
+                host_flaw = Some(HostFlaw::Repeated);
+            } else {
+                host = Some(value);
+            }
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            upgrade = Some(text(value));
+        } else {
+            framing.read(name, value);
+        }
+    }
+    // An empty Host is valid where the target has no authority (RFC 9112 section 3.2).
+    let host = host.filter(|value| !value.is_empty());
+    let parsed = host.and_then(Authority::parse);
+    if host.is_some() && parsed.is_none() {
+        host_flaw = Some(HostFlaw::Malformed);
+    }
+    Request {
+        method: text(method),
+        target: target_text(method, target),
+        target_authority: target_authority(method, target),
+        host: parsed,
+        host_flaw,
+        len: head.len,
+        complete: head.complete,
+        body: if !head.complete {
+            BodyLength::UntilClose
+        } else if method == b"CONNECT" {
+            BodyLength::Tunnel
+        } else {
+            framing.body(BodyLength::None)
+        },
+        upgrade,
+    }
+}
+
+/// The authority in absolute-form and, for CONNECT, authority-form (RFC 9112 section 3.2).
+fn target_authority(method: &[u8], target: &[u8]) -> Option<Authority> {
+    if method == b"CONNECT" {
+        return Authority::parse(target);
+    }
+    let (at, end) = authority_in_uri(target)?;
+    Authority::parse(&target[at..end])
+}
+
+/// Where the authority of an absolute URI begins and ends.
+fn authority_in_uri(target: &[u8]) -> Option<(usize, usize)> {
+    let scheme = memmem::find(&target[..target.len().min(64)], b"://")?;
+    let (first, others) = target[..scheme].split_first()?;
+    let is_scheme = first.is_ascii_alphabetic()
+        && others
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
+    let at = scheme + 3;
+    let len = target[at..]
+        .iter()
+        .position(|b| matches!(b, b'/' | b'?' | b'#'))
+        .unwrap_or(target.len() - at);
+    is_scheme.then_some((at, at + len))
+}
+
+/// The target as text. Credentials in an authority are never kept.
+fn target_text(method: &[u8], target: &[u8]) -> String {
+    let (at, end) = match method {
+        b"CONNECT" => (0, target.len()),
+        _ => authority_in_uri(target).unwrap_or((0, 0)),
+    };
+    match memchr::memrchr(b'@', &target[at..end]) {
+        Some(userinfo) => text(&[&target[..at], &target[at + userinfo + 1..]].concat()),
+        None => text(target),
+    }
+}
+
+fn read_response(head: &Head<'_, u16>, asked: Asked) -> Response {
+    let status = head.line;
+    let mut framing = Framing::default();
+    let mut response = Response {
+        status,
+        len: head.len,
+        complete: head.complete,
+        body: BodyLength::UntilClose,
+        content_type: None,
+        server: None,
+        location: None,
+        upgrade: None,
+        via: None,
+        x_cache: None,
+        squid_error: None,
+        proxy_authenticate: None,
+    };
+    for (name, value) in Fields(head.fields) {
+        match response.slot(name) {
+            Some(slot) => *slot = slot.take().or_else(|| Some(text(value))),
+            None => framing.read(name, value),
+        }
+    }
+    if head.complete {
+        response.body = match (status, asked) {
+            (101, _) | (200..300, Asked::Connect) => BodyLength::Tunnel,
+            (100..200 | 204 | 304, _) | (_, Asked::Head) => BodyLength::None,
+            _ => framing.body(BodyLength::UntilClose),
+        };
+    }
+    response
+}
+
+impl Response {
+    /// The text that a header of this name is kept in.
+    fn slot(&mut self, name: &[u8]) -> Option<&mut Option<String>> {
+        let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
+        Some(match name.len() {
+            3 if is(b"via") => &mut self.via,
+            6 if is(b"server") => &mut self.server,
+            7 if is(b"upgrade") => &mut self.upgrade,
+            7 if is(b"x-cache") => &mut self.x_cache,
+            8 if is(b"location") => &mut self.location,
+            12 if is(b"content-type") => &mut self.content_type,
+            13 if is(b"x-squid-error") => &mut self.squid_error,
+            18 if is(b"proxy-authenticate") => &mut self.proxy_authenticate,
+            _ => return None,
+        })
+    }
+}
+
+/// What Transfer-Encoding and Content-Length say.
+#[derive(Default)]
+struct Framing {
+    /// Whether chunked is the last transfer coding, if there is any.
+    chunked: Option<bool>,
+    /// `Some(None)` when the lengths given contradict each other or aren't numbers.
+    length: Option<Option<u64>>,
+}
+
+impl Framing {
+    fn read(&mut self, name: &[u8], value: &[u8]) {
+        if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            let last = value.rsplit(|&b| b == b',').next().unwrap_or(value);
+            self.chunked = Some(last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            // Repeated equal values are as one (RFC 9110 section 8.6).
+            for item in value.split(|&b| b == b',') {
+                let length = parse_length(item.trim_ascii());
+                self.length = match self.length {
+                    None => Some(length),
+                    same if same == Some(length) => same,
+                    _ => Some(None),
+                };
+            }
+        }
+    }
+
+    /// RFC 9112 section 6.3, from the fourth rule on.
+    fn body(&self, otherwise: BodyLength) -> BodyLength {
+        match (self.chunked, self.length) {
+            (Some(true), _) => BodyLength::Chunked,
+            (Some(false), _) | (None, Some(None)) => BodyLength::UntilClose,
+            (None, Some(Some(length))) => BodyLength::Length(length),
+            (None, None) => otherwise,
+        }
+    }
+}
+
+fn parse_length(digits: &[u8]) -> Option<u64> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Bytes off the wire as text that is safe to show; [`MAX_TEXT`] says how.
+fn text(raw: &[u8]) -> String {
+    let raw = &raw[..raw.len().min(MAX_TEXT)];
+    let mut text = String::with_capacity(raw.len());
+    for &b in raw {
+        match b {
+            b'\\' => text.push_str("\\\\"),
+            b' '..=b'~' => text.push(b as char),
+            _ => {
+                let hex = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+                text.extend(['\\', 'x', hex(b >> 4), hex(b & 15)]);
+            }
+        }
+    }
+    text
+}

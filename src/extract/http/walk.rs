@@ -1,0 +1,378 @@
+use std::collections::VecDeque;
+
+use memchr::memchr;
+
+use super::{Asked, BodyLength, MAX_HEAD, Probe, Request, Response, request_after, response_after};
+
+/// Contiguous bytes of one direction. A prefix is a window that starts at 0.
+///
+/// A walker needs no byte before its [`Requests::position`], so that a caller may drop those that
+/// lie before it, a long body for instance, and go on with a window that starts there.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// Offset of the first byte in its direction of the stream.
+    pub start: u64,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> From<&'a [u8]> for Window<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { start: 0, bytes }
+    }
+}
+
+/// What a walker says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<T> {
+    /// The next head, and the offset where it starts.
+    Message(u64, T),
+    /// Nothing to tell before this direction has so many bytes; always more than it has now.
+    More(u64),
+    /// A tunnel may begin here: whether it does depends on the answer. Stays so until
+    /// [`Requests::answered`].
+    Pending(u64),
+    /// No further message will be read.
+    End(End),
+}
+
+/// Why no further message is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// From this offset on the direction carries another protocol.
+    Tunnel(u64),
+    /// The last message's body ends with the connection.
+    UntilClose,
+    /// At this offset there should be HTTP and isn't, or bytes are missing.
+    Garbled(u64),
+}
+
+/// Reads the requests of a connection in order, stepping over their bodies.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    walker: Walker,
+}
+
+/// Reads the responses of a connection in order, stepping over their bodies.
+#[derive(Clone, Debug, Default)]
+pub struct Responses {
+    walker: Walker,
+}
+
+impl Requests {
+    /// Where reading goes on; bytes before it aren't needed any more.
+    pub fn position(&self) -> u64 {
+        self.walker.at
+    }
+
+    /// The next request in `client`, the client's bytes so far.
+    ///
+    /// After CONNECT it waits for [`Self::answered`]. After an offer to upgrade it waits as well,
+    /// unless the next bytes are another request: then the offer wasn't taken up.
+    pub fn step(&mut self, client: Window<'_>) -> Step<Request> {
+        let at = match self.walker.head(client) {
+            Ok(at) => at,
+            Err(Step::Pending(at)) if self.continues_as_http(client) => {
+                self.walker.state = State::Head;
+                at
+            }
+            Err(step) => return step,
+        };
+        match request_after(client.from(at), self.walker.scanned) {
+            Probe::Found(request) => {
+                self.walker.enter_body(request.len, request.body);
+                if request.upgrade.is_some() && request.body == BodyLength::None {
+                    self.walker.state = State::Pending { upgrade: true };
+                } else if request.body == BodyLength::Tunnel {
+                    self.walker.state = State::Pending { upgrade: false };
+                }
+                Step::Message(at, request)
+            }
+            Probe::More(len) => self.walker.wait(client, len),
+            Probe::Not => self.walker.end(End::Garbled(at)),
+        }
+    }
+
+    /// Tells what became of the request that the walker waits on: with `true` a tunnel begins, with
+    /// `false` the next request follows.
+    pub fn answered(&mut self, switched: bool) {
+        if let State::Pending { .. } = self.walker.state {
+            self.walker.state = match switched {
+                true => State::End(End::Tunnel(self.walker.at)),
+                false => State::Head,
+            };
+        }
+    }
+
+    fn continues_as_http(&self, client: Window<'_>) -> bool {
+        self.walker.state == State::Pending { upgrade: true }
+            && matches!(
+                request_after(client.from(self.walker.at), 0),
+                Probe::Found(_)
+            )
+    }
+}
+
+impl Responses {
+    /// Where reading goes on; bytes before it aren't needed any more.
+    pub fn position(&self) -> u64 {
+        self.walker.at
+    }
+
+    /// The next response in `server`, the server's bytes so far, which answers `asked`.
+    ///
+    /// Responses below 200 other than 101 come before the real answer to the same request.
+    pub fn step(&mut self, server: Window<'_>, asked: Asked) -> Step<Response> {
+        let at = match self.walker.head(server) {
+            Ok(at) => at,
+            Err(step) => return step,
+        };
+        match response_after(server.from(at), self.walker.scanned, asked) {
+            Probe::Found(response) => {
+                self.walker.enter_body(response.len, response.body);
+                Step::Message(at, response)
+            }
+            Probe::More(len) => self.walker.wait(server, len),
+            Probe::Not => self.walker.end(End::Garbled(at)),
+        }
+    }
+}
+
+/// Both directions of an HTTP connection: requests and their answers, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Conversation {
+    requests: Requests,
+    responses: Responses,
+    /// Requests without an answer yet, oldest first.
+    open: VecDeque<Asked>,
+    /// Answers seen.
+    answers: u64,
+    /// More requests were open than are remembered: answers can't be assigned any more.
+    lost_count: bool,
+    tunnel: Option<(u64, u64)>,
+    told: bool,
+}
+
+/// What happens in a [`Conversation`]. Offsets are those in the sender's direction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A request.
+    Request {
+        /// Where it starts.
+        offset: u64,
+        /// Its head.
+        request: Request,
+    },
+    /// A response.
+    Response {
+        /// Where it starts.
+        offset: u64,
+        /// Number of the request that it answers, from 0.
+        answers: u64,
+        /// Its head.
+        response: Response,
+    },
+    /// From these offsets on the connection carries another protocol. The last event.
+    Tunnel {
+        /// First tunnelled byte that the client sends.
+        client: u64,
+        /// First tunnelled byte that the server sends.
+        server: u64,
+    },
+}
+
+impl Conversation {
+    /// Unanswered requests that are remembered. With more, only requests are told.
+    const MOST_OPEN: usize = 1024;
+
+    /// The next event, `None` when there is none in the bytes so far.
+    ///
+    /// A response is told after its request, so that one whose request isn't in `client` is not
+    /// told.
+    pub fn step(&mut self, client: Window<'_>, server: Window<'_>) -> Option<Event> {
+        if let Some((client, server)) = self.tunnel {
+            return (!std::mem::replace(&mut self.told, true))
+                .then_some(Event::Tunnel { client, server });
+        }
+        if let Step::Message(offset, request) = self.requests.step(client) {
+            if self.open.len() < Self::MOST_OPEN {
+                self.open.push_back(request.asked());
+            } else {
+                self.lost_count = true;
+            }
+            return Some(Event::Request { offset, request });
+        }
+        let asked = *self.open.front().filter(|_| !self.lost_count)?;
+        let answers = self.answers;
+        let Step::Message(offset, response) = self.responses.step(server, asked) else {
+            return None;
+        };
+        self.answered(&response);
+        Some(Event::Response {
+            offset,
+            answers,
+            response,
+        })
+    }
+
+    /// Offsets before which neither direction's bytes are needed any more: client's, server's.
+    pub fn positions(&self) -> (u64, u64) {
+        (self.requests.position(), self.responses.position())
+    }
+
+    /// Where the client's tunnelled bytes begin if the CONNECT or upgrade that is still without an
+    /// answer has been granted: all that can be said when the server's direction isn't captured.
+    pub fn pending_tunnel(&self) -> Option<u64> {
+        matches!(self.requests.walker.state, State::Pending { .. })
+            .then(|| self.requests.position())
+    }
+
+    fn answered(&mut self, response: &Response) {
+        let switched = response.body == BodyLength::Tunnel;
+        if response.status < 200 && !switched {
+            return;
+        }
+        self.open.pop_front();
+        self.answers += 1;
+        if self.open.is_empty() {
+            self.requests.answered(switched);
+        }
+        if switched {
+            self.tunnel = Some((self.requests.position(), self.responses.position()));
+        }
+    }
+}
+
+/// A position in one direction and what is expected there.
+#[derive(Clone, Debug, Default)]
+struct Walker {
+    at: u64,
+    state: State,
+    /// Bytes from `at` on that are known to hold no end of a head.
+    scanned: usize,
+    /// Bytes of the trailer section so far.
+    trailer: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Head,
+    /// A chunk-size line.
+    ChunkSize,
+    /// The line end after a chunk's data.
+    ChunkEnd,
+    /// A line of the trailer section, or the empty one that ends it.
+    Trailer,
+    Pending {
+        upgrade: bool,
+    },
+    End(End),
+}
+
+impl Walker {
+    /// Chunk-size lines with their extensions are short; what is longer isn't one.
+    const LONGEST_LINE: usize = 4 * 1024;
+
+    /// Steps over what remains of a body. Gives the position of the next head.
+    fn head<T>(&mut self, window: Window<'_>) -> Result<u64, Step<T>> {
+        if self.at < window.start {
+            return Err(self.end(End::Garbled(self.at)));
+        }
+        loop {
+            let state = self.state;
+            match state {
+                State::Head => {
+                    return if self.at < window.end() {
+                        Ok(self.at)
+                    } else {
+                        Err(Step::More(self.at.saturating_add(1)))
+                    };
+                }
+                State::Pending { .. } => return Err(Step::Pending(self.at)),
+                State::End(end) => return Err(Step::End(end)),
+                State::ChunkSize | State::ChunkEnd | State::Trailer => {}
+            }
+            let bytes = window.from(self.at);
+            let Some(len) = memchr(b'\n', &bytes[..bytes.len().min(Self::LONGEST_LINE)]) else {
+                return Err(if bytes.len() < Self::LONGEST_LINE {
+                    Step::More((self.at + bytes.len() as u64).saturating_add(1))
+                } else {
+                    self.end(End::Garbled(self.at))
+                });
+            };
+            match self.next_state(bytes[..len].trim_ascii()) {
+                Some((next, skip)) => {
+                    self.at = (self.at + len as u64 + 1).saturating_add(skip);
+                    self.state = next;
+                }
+                None => return Err(self.end(End::Garbled(self.at))),
+            }
+        }
+    }
+
+    /// What follows a line of a chunked body (RFC 9112 section 7.1), and how many bytes of chunk
+    /// data lie between.
+    fn next_state(&mut self, line: &[u8]) -> Option<(State, u64)> {
+        match self.state {
+            State::ChunkSize => Some(match chunk_size(line)? {
+                0 => (State::Trailer, 0),
+                size => (State::ChunkEnd, size),
+            }),
+            State::ChunkEnd => line.is_empty().then_some((State::ChunkSize, 0)),
+            _ if line.is_empty() => Some((State::Head, 0)),
+            _ => {
+                self.trailer += line.len();
+                (self.trailer <= MAX_HEAD).then_some((State::Trailer, 0))
+            }
+        }
+    }
+
+    /// Steps over a head and, where that is known at once, over its body.
+    fn enter_body(&mut self, head_len: usize, body: BodyLength) {
+        self.at += head_len as u64;
+        self.scanned = 0;
+        self.trailer = 0;
+        match body {
+            BodyLength::None => {}
+            BodyLength::Length(len) => self.at = self.at.saturating_add(len),
+            BodyLength::Chunked => self.state = State::ChunkSize,
+            BodyLength::UntilClose => self.state = State::End(End::UntilClose),
+            BodyLength::Tunnel => self.state = State::End(End::Tunnel(self.at)),
+        }
+    }
+
+    /// Asks for more of the head at the position: `len` bytes of it.
+    fn wait<T>(&mut self, window: Window<'_>, len: usize) -> Step<T> {
+        // The last three bytes may be the beginning of the end: LF CR LF.
+        self.scanned = window.from(self.at).len().saturating_sub(3);
+        Step::More(self.at.saturating_add(len as u64))
+    }
+
+    fn end<T>(&mut self, end: End) -> Step<T> {
+        self.state = State::End(end);
+        Step::End(end)
+    }
+}
+
+impl<'a> Window<'a> {
+    fn end(self) -> u64 {
+        self.start.saturating_add(self.bytes.len() as u64)
+    }
+
+    /// The bytes from an offset on; empty when it lies beyond the end.
+    fn from(self, at: u64) -> &'a [u8] {
+        at.checked_sub(self.start)
+            .and_then(|skip| self.bytes.get(usize::try_from(skip).ok()?..))
+            .unwrap_or_default()
+    }
+}
+
+/// `chunk-size [chunk-ext]`
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.split(|&b| b == b';').next()?.trim_ascii();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
