@@ -572,3 +572,316 @@ fn text(raw: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(head: &str) -> Request {
+        match request(head.as_bytes()) {
+            Probe::Found(request) => request,
+            other => panic!("{other:?}: {head:?}"),
+        }
+    }
+
+    fn host(head: &str) -> Option<String> {
+        read(head).authority().map(Authority::to_string)
+    }
+
+    fn answer(head: &str, asked: Asked) -> Response {
+        match response(head.as_bytes(), asked) {
+            Probe::Found(response) => response,
+            other => panic!("{other:?}: {head:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_a_request_as_curl_sends_it() {
+        let head = "GET /v2/ HTTP/1.1\r\nHost: mcr.microsoft.com\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n";
+        let got = read(&format!("{head}GET"));
+        assert_eq!((got.method.as_str(), got.target.as_str()), ("GET", "/v2/"));
+        assert_eq!(got.host.unwrap().to_string(), "mcr.microsoft.com");
+        assert_eq!((got.len, got.body), (head.len(), BodyLength::None));
+        assert_eq!((got.complete, got.host_flaw), (true, None));
+    }
+
+    #[test]
+    fn reads_what_lenient_servers_read() {
+        for head in [
+            "GET / HTTP/1.1\nHost: a.example\n\n",
+            "\r\n\r\nGET / HTTP/1.1\r\nHOST:a.example\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost \t:\t a.example \t\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost:\r\n a.example\r\n\r\n",
+            "GET  /a b  HTTP/1.1 \r\nHost: A.example.\r\n\r\n",
+            "GET / HTTP/1.1\r\n stray fold\r\nno colon\r\n: x\r\nb\u{e4}d: x\r\nHost: a.example\r\n\r\n",
+            "X-OWN!METHOD * HTTP/1.0\r\nHost: a.example\r\n\r\n",
+            "RPC_IN_DATA /rpc HTTP/1.1\r\nX-Host: b.example\r\nHost: a.example\r\n\r\n",
+        ] {
+            assert_eq!(host(head).as_deref(), Some("a.example"), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn reads_hosts_of_every_form() {
+        for (value, shown) in [
+            ("a.example:8080", Some("a.example:8080")),
+            ("[2001:db8::1]:8080", Some("[2001:db8::1]:8080")),
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("a.example:", Some("a.example")),
+            ("", None),
+            ("a b", None),
+            ("a.example, b.example", None),
+            ("a\0b", None),
+        ] {
+            let got = read(&format!("GET / HTTP/1.1\r\nHost: {value}\r\n\r\n"));
+            assert_eq!(got.host.map(|host| host.to_string()).as_deref(), shown);
+            let bad = shown.is_none() && !value.is_empty();
+            assert_eq!(got.host_flaw, bad.then_some(HostFlaw::Malformed));
+        }
+        assert_eq!(read("GET / HTTP/1.0\r\n\r\n").authority(), None);
+        let twice = read("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+        assert_eq!(&twice.host.unwrap().to_string(), "a");
+        assert_eq!(twice.host_flaw, Some(HostFlaw::Repeated));
+    }
+
+    #[test]
+    fn the_targets_authority_wins_over_host() {
+        let got = read("GET http://u:secret@a.example:81/x?y HTTP/1.1\r\nHost: b.example\r\n\r\n");
+        assert_eq!(got.authority().unwrap().to_string(), "a.example:81");
+        assert_eq!(got.host.unwrap().to_string(), "b.example");
+        assert_eq!(got.target, "http://a.example:81/x?y");
+        assert_eq!(host("GET /?u=http://x/ HTTP/1.1\r\n\r\n"), None);
+        assert_eq!(
+            host("OPTIONS http://c.example HTTP/1.1\r\n\r\n").unwrap(),
+            "c.example"
+        );
+    }
+
+    #[test]
+    fn connect_names_its_target() {
+        let got =
+            read("CONNECT mcr.microsoft.com:443 HTTP/1.1\r\nHost: mcr.microsoft.com:443\r\n\r\n");
+        assert_eq!(got.target, "mcr.microsoft.com:443");
+        assert_eq!(got.target_authority.unwrap().port, Some(443));
+        assert_eq!(got.body, BodyLength::Tunnel);
+        assert_eq!(host("CONNECT [::1]:443 HTTP/1.0\n\n").unwrap(), "[::1]:443");
+        assert_eq!(host("CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap(), "a");
+    }
+
+    #[test]
+    fn body_lengths_follow_rfc_9112() {
+        for (fields, body) in [
+            ("", BodyLength::None),
+            ("Content-Length: 42\r\n", BodyLength::Length(42)),
+            (
+                "Content-Length: 42, 42\r\ncontent-length:42\r\n",
+                BodyLength::Length(42),
+            ),
+            (
+                "Content-Length: 42\r\nContent-Length: 43\r\n",
+                BodyLength::UntilClose,
+            ),
+            ("Content-Length: +1\r\n", BodyLength::UntilClose),
+            (
+                "Content-Length: 99999999999999999999\r\n",
+                BodyLength::UntilClose,
+            ),
+            (
+                "Content-Length: 9\r\nTransfer-Encoding: gzip, Chunked\r\n",
+                BodyLength::Chunked,
+            ),
+            ("Transfer-Encoding: gzip\r\n", BodyLength::UntilClose),
+        ] {
+            assert_eq!(
+                read(&format!("POST / HTTP/1.1\r\n{fields}\r\n")).body,
+                body,
+                "{fields}"
+            );
+            let expected = match body {
+                BodyLength::None => BodyLength::UntilClose,
+                body => body,
+            };
+            let head = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+            assert_eq!(answer(&head, Asked::Other).body, expected, "{fields}");
+            assert_eq!(answer(&head, Asked::Head).body, BodyLength::None);
+            assert_eq!(answer(&head, Asked::Connect).body, BodyLength::Tunnel);
+        }
+        for (status, asked, body) in [
+            (100, Asked::Connect, BodyLength::None),
+            (101, Asked::Other, BodyLength::Tunnel),
+            (204, Asked::Other, BodyLength::None),
+            (204, Asked::Connect, BodyLength::Tunnel),
+            (304, Asked::Other, BodyLength::None),
+            (407, Asked::Connect, BodyLength::Length(3)),
+        ] {
+            let head = format!("HTTP/1.1 {status} x\r\nContent-Length: 3\r\n\r\n");
+            assert_eq!(answer(&head, asked).body, body, "{status}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_not() {
+        for line in [
+            "EHLO client.example\r\n",
+            "SSH-2.0-OpenSSH_9.2\r\n",
+            "OPTIONS sip:a@b.example SIP/2.0\r\n",
+            "DESCRIBE rtsp://a.example/ RTSP/1.0\r\n",
+            "SOURCE /x ICE/1.0\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            "GET /\r\n",
+            "GET HTTP/1.1\r\n",
+            "GET / HTTP/1.1x\r\n",
+            "GET / http/1.1\r\n",
+            " GET / HTTP/1.1\r\n",
+            "G\0T",
+            "GET /\x01",
+            "\x16\x03\x01\x02\x00\x01",
+            "$4:\r\n",
+        ] {
+            assert_eq!(request(line.as_bytes()), Probe::Not, "{line:?}");
+        }
+        for line in [
+            "ICY 200 OK\r\n",
+            "HTTP/2 200\r\n",
+            "HTTP/1.1 20\r\n",
+            "HTTP/1.1 2000\r\n",
+            "SIP/2.0 200 OK\r\n",
+            "HTTP/1.1 099\r\n",
+            "220 x\r\n",
+        ] {
+            assert_eq!(
+                response(line.as_bytes(), Asked::Other),
+                Probe::Not,
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn reads_a_response() {
+        let squid = "HTTP/1.1 403 Forbidden\r\nServer: squid/5.7\r\nContent-Type: text/html;charset=utf-8\r\nContent-Length: 3500\r\nX-Squid-Error: ERR_ACCESS_DENIED 0\r\nX-Cache: MISS from gw\r\nVia: 1.1 gw (squid/5.7)\r\n\r\n";
+        let got = answer(squid, Asked::Connect);
+        assert_eq!((got.status, got.len), (403, squid.len()));
+        assert_eq!(got.body, BodyLength::Length(3500));
+        assert_eq!(got.squid_error.as_deref(), Some("ERR_ACCESS_DENIED 0"));
+        assert_eq!(got.via.as_deref(), Some("1.1 gw (squid/5.7)"));
+        assert_eq!(answer("HTTP/1.1 200\r\n\r\n", Asked::Other).status, 200);
+    }
+
+    #[test]
+    fn cut_heads_never_give_a_cut_host() {
+        let head = "GET / HTTP/1.1\r\nA: b\r\nHost: mcr.microsoft.com\r\nC: d\r\n\r\n";
+        let line_end = head.find("C: d").unwrap();
+        for cut in 0..head.len() {
+            let part = &head.as_bytes()[..cut];
+            assert_eq!(request(part), Probe::More(cut + 1), "{cut}");
+            let partial = partial_request(part);
+            assert_eq!(partial.is_some(), cut >= line_end, "{cut}");
+            assert!(partial.is_none_or(
+                |it| !it.complete && it.host.unwrap().to_string() == "mcr.microsoft.com"
+            ));
+        }
+        assert!(partial_request(b"CONNECT a.example:443 HTTP/1.1\r\nUser-").is_some());
+    }
+
+    #[test]
+    fn endless_heads_are_bounded() {
+        let filler = "X: y\r\n".repeat(MAX_HEAD / 6 + 1);
+        let named = read(&format!("GET / HTTP/1.1\r\nHost: a.example\r\n{filler}"));
+        assert_eq!(
+            (named.complete, named.body),
+            (false, BodyLength::UntilClose)
+        );
+        let unnamed = format!("GET / HTTP/1.1\r\n{filler}");
+        assert_eq!(request(unnamed.as_bytes()), Probe::Not);
+        let no_line = format!("GET /{}", "a".repeat(MAX_HEAD));
+        assert_eq!(request(no_line.as_bytes()), Probe::Not);
+    }
+
+    #[test]
+    fn texts_are_bounded_and_harmless() {
+        let target = format!("/\\\u{e9}{}", "a".repeat(2000));
+        let got = read(&format!("GET {target} HTTP/1.1\r\n\r\n"));
+        assert!(got.target.starts_with("/\\\\\\xc3\\xa9aaa"));
+        assert!(got.target.len() < MAX_TEXT + 16);
+        let got = read("GET / HTTP/1.1\r\nUpgrade: \x1b[31m\r\n\r\n");
+        assert_eq!(got.upgrade.as_deref(), Some("\\x1b[31m"));
+    }
+
+    #[test]
+    fn recognises_http_2_with_prior_knowledge() {
+        assert_eq!(h2_preface(H2_PREFACE), Probe::Found(24));
+        assert_eq!(h2_preface(b"PRI"), Probe::More(24));
+        assert_eq!(h2_preface(b"PRO"), Probe::Not);
+    }
+
+    /// Heads that are valid, or nearly.
+    fn heads() -> impl Strategy<Value = String> {
+        let line = "(GET|POST|CONNECT|PRI|[A-Z!_]{1,9}) (/[a-z]{0,5}|\\*|http://[a-z.]{1,9}/|[a-z]{1,5}:[0-9]{1,3}) HTTP/1\\.[01]";
+        let field = "(Host|Upgrade|Content-Length|Transfer-Encoding|[A-Za-z-]{1,8}):[ \t]{0,2}[ -~]{0,12}(\r\n|\n)";
+        (
+            line,
+            "\r\n|\n",
+            proptest::collection::vec(field, 0..6),
+            "\r\n|\n",
+        )
+            .prop_map(|(line, eol, fields, end)| format!("{line}{eol}{}{end}", fields.concat()))
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes: Vec<u8>, line in "(GET / HTTP/1\\.1|HTTP/1\\.1 200 OK)?\r?\n?") {
+            let bytes = [line.as_bytes(), &bytes].concat();
+            for probe in [
+                request(&bytes).map_len(|it| it.len),
+                response(&bytes, Asked::Other).map_len(|it| it.len),
+            ] {
+                match probe {
+                    Probe::Found(len) => prop_assert!(len <= bytes.len()),
+                    Probe::More(len) => prop_assert!(len > bytes.len()),
+                    Probe::Not => {}
+                }
+            }
+            partial_request(&bytes);
+        }
+
+        #[test]
+        fn a_cut_request_is_more(head in heads(), tail: Vec<u8>) {
+            let whole = request(&[head.as_bytes(), &tail].concat());
+            let Probe::Found(found) = &whole else { panic!("{head:?}") };
+            prop_assert_eq!(found.len, head.len());
+            for cut in 0..head.len() {
+                let probe = request(&head.as_bytes()[..cut]);
+                prop_assert!(matches!(probe, Probe::More(len) if len > cut && len <= head.len()));
+            }
+        }
+
+        #[test]
+        fn agrees_with_httparse(head in heads()) {
+            let mut fields = [httparse::EMPTY_HEADER; 16];
+            let mut theirs = httparse::Request::new(&mut fields);
+            let Ok(httparse::Status::Complete(len)) = theirs.parse(head.as_bytes()) else {
+                return Ok(());
+            };
+            let ours = read(&head);
+            prop_assert_eq!(ours.len, len);
+            prop_assert_eq!(Some(ours.method.as_str()), theirs.method);
+            prop_assert_eq!(Some(ours.target.as_str()), theirs.path);
+            let is_host = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case("host");
+            let host = theirs.headers.iter().find(is_host);
+            prop_assert_eq!(ours.host, host.and_then(|field| Authority::parse(field.value)));
+        }
+    }
+
+    impl<T> Probe<T> {
+        fn map_len(self, len: fn(&T) -> usize) -> Probe<usize> {
+            match self {
+                Self::Found(it) => Probe::Found(len(&it)),
+                Self::More(len) => Probe::More(len),
+                Self::Not => Probe::Not,
+            }
+        }
+    }
+}

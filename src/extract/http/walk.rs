@@ -376,3 +376,214 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     }
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn window(bytes: &[u8]) -> Window<'_> {
+        bytes.into()
+    }
+
+    /// Events as short texts.
+    fn events(client: &[u8], server: &[u8]) -> Vec<String> {
+        let mut conversation = Conversation::default();
+        std::iter::from_fn(|| conversation.step(window(client), window(server)))
+            .map(|event| show(&event))
+            .collect()
+    }
+
+    fn show(event: &Event) -> String {
+        match event {
+            Event::Request { offset, request } => {
+                format!("{offset} {} {}", request.method, request.target)
+            }
+            Event::Response {
+                offset,
+                answers,
+                response,
+            } => format!("{offset} {answers}: {}", response.status),
+            Event::Tunnel { client, server } => format!("tunnel {client} {server}"),
+        }
+    }
+
+    #[test]
+    fn pairs_pipelined_requests_with_their_answers() {
+        let client = b"HEAD /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 5\r\n\r\nGET /GET /c HTTP/1.1\r\n\r\n";
+        let server = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nTrailer: 1\r\n\r\nHTTP/1.1 404 Not Found\r\n\r\nrest";
+        assert_eq!(
+            events(client, server),
+            [
+                "0 HEAD /a",
+                "20 POST /b",
+                "64 GET /c",
+                "0 0: 200",
+                "38 1: 100",
+                "63 1: 201",
+                "144 2: 404",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_granted_connect_opens_a_tunnel() {
+        let connect = b"CONNECT a.example:443 HTTP/1.1\r\n\r\n";
+        let granted = b"HTTP/1.1 200 Connection established\r\n\r\n";
+        let client = [&connect[..], b"GET / HTTP/1.1\r\n\r\n"].concat();
+        let server = [&granted[..], b"\x16\x03\x03"].concat();
+        assert_eq!(
+            events(&client, &server),
+            ["0 CONNECT a.example:443", "0 0: 200", "tunnel 34 39"]
+        );
+    }
+
+    #[test]
+    fn a_refused_connect_may_be_tried_again() {
+        let connect = b"CONNECT a.example:443 HTTP/1.1\r\n\r\n".repeat(2);
+        let server = b"HTTP/1.1 407 Auth\r\nContent-Length: 2\r\n\r\nnoHTTP/1.1 200 OK\r\n\r\n";
+        assert_eq!(
+            events(&connect, server),
+            [
+                "0 CONNECT a.example:443",
+                "0 0: 407",
+                "34 CONNECT a.example:443",
+                "42 1: 200",
+                "tunnel 68 61",
+            ]
+        );
+        let mut alone = Conversation::default();
+        assert!(alone.step(window(&connect), window(b"")).is_some());
+        assert!(alone.step(window(&connect), window(b"")).is_none());
+        assert_eq!(alone.pending_tunnel(), Some(34));
+    }
+
+    #[test]
+    fn an_upgrade_waits_for_the_answer_unless_http_goes_on() {
+        let upgrade = b"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+        let client = [&upgrade[..], b"\x81\x85mask"].concat();
+        assert_eq!(
+            events(&client, switch),
+            ["0 GET /ws", "0 0: 101", "tunnel 61 56"]
+        );
+        let ignored = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".repeat(2);
+        assert_eq!(
+            events(&upgrade.repeat(2), &ignored),
+            ["0 GET /ws", "61 GET /ws", "0 0: 200", "38 1: 200"]
+        );
+    }
+
+    #[test]
+    fn long_bodies_need_no_buffer() {
+        let head = b"PUT / HTTP/1.1\r\nContent-Length: 5000000000\r\n\r\n";
+        let mut requests = Requests::default();
+        assert!(matches!(requests.step(window(head)), Step::Message(0, _)));
+        let next = head.len() as u64 + 5_000_000_000;
+        assert_eq!(requests.step(window(head)), Step::More(next + 1));
+        assert_eq!(requests.position(), next);
+        let later = Window {
+            start: next,
+            bytes: b"GET / HTTP/1.1\r\n\r\n",
+        };
+        assert!(matches!(requests.step(later), Step::Message(at, _) if at == next));
+    }
+
+    #[test]
+    fn lost_bytes_and_nonsense_end_the_walk() {
+        let mut requests = Requests::default();
+        let late = Window {
+            start: 1,
+            bytes: b"GET / HTTP/1.1\r\n\r\n",
+        };
+        assert_eq!(requests.step(late), Step::End(End::Garbled(0)));
+        for bytes in [
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
+        ] {
+            let mut requests = Requests::default();
+            assert!(matches!(
+                requests.step(window(bytes.as_bytes())),
+                Step::Message(..)
+            ));
+            let end = requests.step(window(bytes.as_bytes()));
+            assert!(matches!(end, Step::End(End::Garbled(_))), "{bytes}");
+        }
+    }
+
+    /// A request with a body in some framing.
+    fn message() -> impl Strategy<Value = Vec<u8>> {
+        let chunks = proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..20), 0..4);
+        ("[a-z]{1,8}", 0..3, chunks).prop_map(|(name, framing, chunks)| {
+            let body = chunks.concat();
+            let mut bytes = format!("POST /{name} HTTP/1.1\r\nHost: {name}\r\n").into_bytes();
+            match framing {
+                0 => bytes.extend(b"\r\n"),
+                1 => {
+                    bytes.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
+                    bytes.extend(body);
+                }
+                _ => {
+                    bytes.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+                    for chunk in chunks {
+                        bytes.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                        bytes.extend(chunk);
+                        bytes.extend(b"\r\n");
+                    }
+                    bytes.extend(b"0\r\n\r\n");
+                }
+            }
+            bytes
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn finds_every_request_however_it_arrives(
+            messages in proptest::collection::vec(message(), 1..8),
+            steps in proptest::collection::vec(1usize..40, 1..20),
+            drops: bool,
+        ) {
+            let stream = messages.concat();
+            let mut expected = vec![0];
+            for message in &messages {
+                expected.push(expected[expected.len() - 1] + message.len() as u64);
+            }
+            expected.pop();
+            let mut requests = Requests::default();
+            let mut found = Vec::new();
+            let mut len = 0;
+            for step in steps.iter().cycle() {
+                let start = if drops { requests.position().min(len as u64) } else { 0 };
+                let seen = Window { start, bytes: &stream[start as usize..len] };
+                loop {
+                    match requests.step(seen) {
+                        Step::Message(at, _) => found.push(at),
+                        Step::More(more) => {
+                            prop_assert!(more > len as u64);
+                            break;
+                        }
+                        other => prop_assert!(false, "{:?}", other),
+                    }
+                }
+                if len == stream.len() {
+                    break;
+                }
+                len = stream.len().min(len + step);
+            }
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn never_panics_and_always_ends(client: Vec<u8>, server: Vec<u8>, messages in proptest::collection::vec(message(), 0..3), flip: (u8, u8)) {
+            let mut client = [messages.concat(), client].concat();
+            if let Some(byte) = client.get_mut(usize::from(flip.0)) {
+                *byte ^= flip.1;
+            }
+            let server = [&b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"[..], &server].concat();
+            prop_assert!(events(&client, &server).len() <= client.len() + server.len());
+        }
+    }
+}
