@@ -11,6 +11,7 @@ pub mod socks;
 pub mod starttls;
 
 pub use authority::{Authority, Host};
+pub mod tls;
 
 /// What a parser says of a prefix: the bytes of one direction, in order, from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,167 @@
+//! X.509 certificates (RFC 5280), read by x509-parser. This is the one file that names it.
+
+use std::net::IpAddr;
+
+use x509_parser::{
+    certificate::{X509Certificate, X509CertificateParser},
+    der_parser::asn1_rs::{Any, Tag},
+    extensions::{GeneralName, SubjectAlternativeName},
+    nom::Parser,
+    oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME,
+    prelude::FromDer,
+    x509::X509Name,
+};
+
+/// What tells who issued a certificate to whom. No signature is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Subject, in the form of RFC 4514.
+    pub subject: String,
+    /// Issuer, in the form of RFC 4514.
+    pub issuer: String,
+    /// DNS names and addresses in subjectAltName, at most 256, odd characters escaped.
+    pub names: Vec<String>,
+    /// Start of validity, seconds since 1970.
+    pub not_before: i64,
+    /// End of validity, seconds since 1970.
+    pub not_after: i64,
+    /// Subject and issuer are the same entity (RFC 5280 section 3.2): a root, or self-signed.
+    pub self_issued: bool,
+}
+
+impl Certificate {
+    /// Reads DER; `None` when it isn't a certificate.
+    pub(super) fn parse(der: &[u8]) -> Option<Self> {
+        // Only one extension matters, and a bad other one mustn't cost time or the rest.
+        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+        let (_, certificate) = parser.parse(der).ok()?;
+        let (subject, issuer) = (certificate.subject(), certificate.issuer());
+        Some(Self {
+            subject: rfc4514(subject),
+            issuer: rfc4514(issuer),
+            names: names(&certificate),
+            not_before: certificate.validity().not_before.timestamp(),
+            not_after: certificate.validity().not_after.timestamp(),
+            self_issued: subject.as_raw() == issuer.as_raw(),
+        })
+    }
+}
+
+fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let parsed = certificate
+        .iter_extensions()
+        .find(|ext| ext.oid == OID_X509_EXT_SUBJECT_ALT_NAME)
+        .and_then(|ext| SubjectAlternativeName::from_der(ext.value).ok());
+    let Some((_, list)) = parsed else {
+        return Vec::new();
+    };
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.escape_debug().to_string()),
+        GeneralName::IPAddress(octets) => address(octets).map(|a| a.to_string()),
+        _ => None,
+    };
+    list.general_names
+        .iter()
+        .filter_map(text)
+        .take(256)
+        .collect()
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(octets)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
+        .ok()
+}
+
+/// A distinguished name as text (RFC 4514 section 2): last RDN first.
+fn rfc4514(name: &X509Name<'_>) -> String {
+    let rdns: Vec<_> = name.iter_rdn().collect();
+    let mut text = String::new();
+    for (i, rdn) in rdns.iter().rev().enumerate() {
+        text.push_str(if i == 0 { "" } else { "," });
+        for (j, attribute) in rdn.iter().enumerate() {
+            text.push_str(if j == 0 { "" } else { "+" });
+            let oid = attribute.attr_type().to_id_string();
+            text.push_str(short_name(&oid).unwrap_or(&oid));
+            text.push('=');
+            push_value(&mut text, attribute.attr_value());
+        }
+    }
+    text
+}
+
+/// The registered short name of an attribute type (RFC 4514 section 3, RFC 4519, RFC 2985).
+fn short_name(oid: &str) -> Option<&'static str> {
+    Some(match oid {
+        "2.5.4.3" => "CN",
+        "2.5.4.4" => "SN",
+        "2.5.4.5" => "serialNumber",
+        "2.5.4.6" => "C",
+        "2.5.4.7" => "L",
+        "2.5.4.8" => "ST",
+        "2.5.4.9" => "STREET",
+        "2.5.4.10" => "O",
+        "2.5.4.11" => "OU",
+        "2.5.4.12" => "title",
+        "2.5.4.15" => "businessCategory",
+        "2.5.4.17" => "postalCode",
+        "2.5.4.42" => "GN",
+        "2.5.4.97" => "organizationIdentifier",
+        "0.9.2342.19200300.100.1.1" => "UID",
+        "0.9.2342.19200300.100.1.25" => "DC",
+        "1.2.840.113549.1.9.1" => "emailAddress",
+        _ => return None,
+    })
+}
+
+/// A value, escaped (RFC 4514 section 2.4); in hexadecimal when it isn't a string.
+fn push_value(text: &mut String, value: &Any<'_>) {
+    let Some(decoded) = decode(value) else {
+        text.push('#');
+        value
+            .data
+            .iter()
+            .for_each(|b| text.push_str(&format!("{b:02x}")));
+        return;
+    };
+    let last = decoded.chars().count().saturating_sub(1);
+    for (i, c) in decoded.chars().enumerate() {
+        match c {
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', c]),
+            '#' if i == 0 => text.push_str("\\#"),
+            ' ' if i == 0 || i == last => text.push_str("\\ "),
+            c if c.is_control() => {
+                let mut utf8 = [0; 4];
+                for b in c.encode_utf8(&mut utf8).bytes() {
+                    text.push_str(&format!("\\{b:02x}"));
+                }
+            }
+            c => text.push(c),
+        }
+    }
+}
+
+/// The string types of DirectoryString (RFC 5280 section 4.1.2.4) and IA5String.
+fn decode(value: &Any<'_>) -> Option<String> {
+    let data = value.data;
+    match value.tag() {
+        Tag::Utf8String
+        | Tag::PrintableString
+        | Tag::Ia5String
+        | Tag::NumericString
+        | Tag::VisibleString => Some(String::from_utf8_lossy(data).into_owned()),
+        Tag::T61String => Some(data.iter().map(|&b| char::from(b)).collect()),
+        Tag::BmpString => {
+            let units = data
+                .chunks_exact(2)
+                .map(|u| u16::from_be_bytes([u[0], u[1]]));
+            Some(
+                char::decode_utf16(units)
+                    .map(|c| c.unwrap_or('\u{fffd}'))
+                    .collect(),
+            )
+        }
+        _ => None,
+    }
+}
