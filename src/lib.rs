@@ -18,6 +18,7 @@
 //! The core does no I/O and reads no clock: all time is capture time.
 
 pub mod base;
+pub mod catalog;
 pub mod decode;
 pub mod extract;
 pub mod flow;
