@@ -5,15 +5,15 @@
 //! named prefix lists that the publisher gives out. Nothing here changes after it is built.
 
 mod label;
-//mod names;
+mod names;
 mod pattern;
 mod pattern_text;
-//mod prefixes;
+mod prefixes;
 mod punycode;
-//mod service_tags;
+mod service_tags;
 
-//pub use names::NameMatcher;
+pub use names::NameMatcher;
 pub use pattern::{NamePattern, Specificity};
 pub use pattern_text::{PatternError, PatternProblem};
-//pub use prefixes::PrefixMatcher;
-//pub use service_tags::{ServiceTag, ServiceTags, ServiceTagsError};
+pub use prefixes::PrefixMatcher;
+pub use service_tags::{ServiceTag, ServiceTags, ServiceTagsError};

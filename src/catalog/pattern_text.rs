@@ -124,6 +124,9 @@ pub(super) fn canonical(text: &str) -> Result<String, PatternError> {
 /// Quotation marks, straight and curly, and the backtick.
 const QUOTES: [char; 11] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '‚', '«', '»'];
 
+/// Longest name of a placeholder. It keeps a label's text below 8 KiB.
+const MAX_PARAMETER: usize = 64;
+
 fn strict(text: &str) -> Result<String, PatternProblem> {
     foreign(text)?;
     let mut text = text.to_ascii_lowercase();
@@ -199,7 +202,7 @@ fn check_label(label: &str) -> Result<usize, PatternProblem> {
             '{' => {
                 let (name, after) = rest.split_once('}').ok_or(PatternProblem::Placeholder)?;
                 let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-                if name.is_empty() || !name.bytes().all(plain) {
+                if !(1..=MAX_PARAMETER).contains(&name.len()) || !name.bytes().all(plain) {
                     return Err(PatternProblem::Placeholder);
                 }
                 rest = after;
