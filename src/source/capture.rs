@@ -62,7 +62,16 @@ impl Capture {
             path: path.clone(),
             cause,
         };
-        let (mut bytes, progress) = Bytes::open(&path).map_err(at_open)?;
+        let (bytes, progress) = Bytes::open(&path).map_err(at_open)?;
+        Self::start(path, input, bytes, progress)
+    }
+
+    fn start(
+        path: PathBuf,
+        input: u32,
+        mut bytes: Bytes,
+        progress: Arc<Progress>,
+    ) -> Result<Self, SourceError> {
         let cursor = match bytes.head() {
             Ok(head) => Cursor::start(head, input).map_err(Failure::Damage),
             Err(cause) => Err(Failure::of_stream(0, cause)),
@@ -362,6 +371,251 @@ impl Failure {
                     damage.what = format::EVENT_TRACE.into();
                 }
                 SourceError::Damaged { path, damage }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::{
+        super::{Format, testing::*},
+        *,
+    };
+
+    type Seen = (u64, u16, u32, Vec<u8>, u64);
+
+    fn read_all(capture: &mut Capture) -> (Vec<Seen>, Result<End, SourceError>) {
+        let mut seen = Vec::new();
+        let end = capture.for_each(|frame| {
+            seen.push((
+                frame.stamp.time.nanos(),
+                frame.link.0,
+                frame.wire_len,
+                frame.data.to_vec(),
+                frame.stamp.frame.number(),
+            ));
+            ControlFlow::Continue(())
+        });
+        (seen, end)
+    }
+
+    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    fn mapped(bytes: &[u8]) -> (Vec<Seen>, Result<End, SourceError>) {
+        read_all(&mut Capture::open(file(bytes).path(), 0).unwrap())
+    }
+
+    /// Hands out the given pieces, one a read.
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl Read for Pieces {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let Some(piece) = self.0.pop_front() else {
+                return Ok(0);
+            };
+            let count = piece.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&piece[..count]);
+            if count < piece.len() {
+                self.0.push_front(piece[count..].to_vec());
+            }
+            Ok(count)
+        }
+    }
+
+    fn pieces(bytes: &[u8], sizes: &[usize]) -> Result<Capture, SourceError> {
+        let mut rest = bytes;
+        let mut pieces = VecDeque::new();
+        for size in sizes {
+            let (piece, more) = rest.split_at((*size).min(rest.len()));
+            rest = more;
+            if !piece.is_empty() {
+                pieces.push_back(piece.to_vec());
+            }
+        }
+        pieces.push_back(rest.to_vec());
+        let (bytes, progress) = Bytes::stream(Box::new(Pieces(pieces)), None).unwrap();
+        Capture::start("pieces".into(), 0, bytes, progress)
+    }
+
+    #[test]
+    fn counts_what_it_hands_out() {
+        let file = file(&small_pcapng());
+        let mut capture = Capture::open(file.path(), 0).unwrap();
+        assert_eq!(capture.stats().frames, 0);
+        assert_eq!(read_all(&mut capture).1.unwrap(), End::Complete);
+        let stats = capture.stats();
+        assert_eq!(stats.format, Format::PcapNg);
+        assert_eq!(
+            stats.link_types.iter().map(|l| l.0).collect::<Vec<_>>(),
+            [1, 101, 113]
+        );
+        assert_eq!((stats.frames, stats.truncated), (8, None));
+        assert_eq!(stats.bytes, 1005 + 1006 + 5 + 1006 + 1005 + 9 + 1000 + 1001);
+        assert_eq!(stats.first.unwrap().nanos(), 1_000_000_005);
+        assert_eq!(stats.last.unwrap().nanos(), 104_000_000_000);
+        let progress = capture.progress();
+        assert_eq!(Some(progress.done()), progress.total());
+    }
+
+    #[test]
+    fn an_empty_capture_declares_its_link_type() {
+        let file = file(&LE.pcap(MICROS, 0, 113));
+        let mut capture = Capture::open(file.path(), 0).unwrap();
+        assert_eq!(read_all(&mut capture).1.unwrap(), End::Complete);
+        let stats = capture.stats();
+        assert_eq!(stats.link_types[0].0, 113);
+        assert_eq!((stats.first, stats.last), (None, None));
+    }
+
+    #[test]
+    fn goes_on_where_the_caller_broke_off() {
+        for bytes in [small_pcap(), small_pcapng()] {
+            let whole = mapped(&bytes).0;
+            let file = file(&bytes);
+            for mut capture in [
+                Capture::open(file.path(), 0).unwrap(),
+                pieces(&bytes, &[30, 50]).unwrap(),
+            ] {
+                let mut numbers = Vec::new();
+                while capture
+                    .for_each(|frame| {
+                        numbers.push(frame.stamp.frame.number());
+                        ControlFlow::Break(())
+                    })
+                    .unwrap()
+                    == End::Stopped
+                {}
+                let expected: Vec<u64> = whole.iter().map(|frame| frame.4).collect();
+                assert_eq!(numbers, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn truncation_is_a_warning_and_corruption_an_error() {
+        let mut bytes = small_pcap();
+        let at = bytes.len() as u64;
+        bytes.extend([0; 10]);
+        let file = file(&bytes);
+        for mut capture in [
+            Capture::open(file.path(), 0).unwrap(),
+            pieces(&bytes, &[]).unwrap(),
+        ] {
+            assert_eq!(read_all(&mut capture).1.unwrap(), End::Truncated);
+            let damage = capture.stats().truncated.unwrap();
+            assert_eq!((damage.offset, capture.stats().frames), (at, 5));
+        }
+        bytes.truncate(at as usize);
+        bytes.extend([0xff; 20]);
+        let (seen, end) = mapped(&bytes);
+        let error = end.unwrap_err().to_string();
+        assert_eq!(seen.len(), 5);
+        assert!(error.contains(&format!(": byte {at}: ")), "{error}");
+    }
+
+    #[test]
+    fn a_record_longer_than_a_block_grows_the_buffer() {
+        let mut bytes = LE.pcap(MICROS, 8 << 20, 1);
+        let big = vec![7; 3 << 20];
+        for i in 0..3 {
+            bytes.extend(LE.record(i, 0, &big));
+            bytes.extend(LE.record(i, 1, b"small"));
+        }
+        let mut capture = pieces(&bytes, &[1000, 300_000, 1_000_000]).unwrap();
+        let (seen, end) = read_all(&mut capture);
+        assert_eq!((seen, end.unwrap()), (mapped(&bytes).0, End::Complete));
+    }
+
+    #[test]
+    fn blocks_without_frames_are_not_buffered() {
+        let mut bytes = [LE.section(), LE.interface(1, 0, &[])].concat();
+        bytes.extend(LE.block(0x77, &vec![0; 40 << 20]));
+        bytes.extend(LE.packet(0, 5, b"behind"));
+        let mut capture = pieces(&bytes, &[]).unwrap();
+        let (seen, end) = read_all(&mut capture);
+        assert_eq!((seen.len(), end.unwrap()), (1, End::Complete));
+        // The file ends in such a block: that block is where.
+        let mut cut = pieces(&bytes[..bytes.len() / 2], &[]).unwrap();
+        assert_eq!(read_all(&mut cut).1.unwrap(), End::Truncated);
+        assert_eq!(cut.stats().truncated.unwrap().offset, 48);
+    }
+
+    #[test]
+    fn opening_says_what_is_wrong() {
+        let says = |bytes: &[u8]| {
+            Capture::open(file(bytes).path(), 0)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(says(b"").contains("byte 0: the file is empty"));
+        assert!(says(b"{}").contains("JSON"));
+        let error = Capture::open("/no/such/file.pcap", 0).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("/no/such/file.pcap: cannot open: ")
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let etl = folder.path().join("PktMon.ETL");
+        std::fs::write(&etl, [0; 99]).unwrap();
+        let error = Capture::open(etl, 0).unwrap_err().to_string();
+        assert!(error.contains("pktmon etl2pcap"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_gives_its_frames_as_they_are_written() {
+        use std::io::Write;
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(&LE.pcap(MICROS, 0, 1)).unwrap();
+        // Opens although nothing but the header has come.
+        let (bytes, progress) = Bytes::stream(Box::new(reader), None).unwrap();
+        let mut capture = Capture::start("pipe".into(), 0, bytes, progress).unwrap();
+        for i in 0..3 {
+            writer.write_all(&LE.record(i, 0, b"live")).unwrap();
+            let end = capture.for_each(|_| ControlFlow::Break(()));
+            assert_eq!(end.unwrap(), End::Stopped);
+        }
+        drop(writer);
+        assert_eq!(read_all(&mut capture).1.unwrap(), End::Complete);
+        assert_eq!(capture.stats().frames, 3);
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_in_pieces_reads_like_the_file(
+            ng: bool,
+            sizes in prop::collection::vec(1..60usize, 0..60),
+            cut in any::<prop::sample::Index>(),
+            change: Option<u8>,
+        ) {
+            let mut bytes = if ng { small_pcapng() } else { small_pcap() };
+            bytes.truncate(24 + cut.index(bytes.len() - 23));
+            if let Some(value) = change {
+                let middle = bytes.len() / 2;
+                bytes[middle] = value;
+            }
+            let file = file(&bytes);
+            match (Capture::open(file.path(), 0), pieces(&bytes, &sizes)) {
+                (Ok(mut whole), Ok(mut pieces)) => {
+                    let (seen, end) = read_all(&mut whole);
+                    let (also_seen, also_end) = read_all(&mut pieces);
+                    prop_assert_eq!(seen, also_seen);
+                    prop_assert_eq!(end.ok(), also_end.ok());
+                    prop_assert_eq!(whole.stats().truncated, pieces.stats().truncated);
+                    prop_assert_eq!(whole.cursor(), pieces.cursor());
+                }
+                (Err(_), Err(_)) => {}
+                _ => prop_assert!(false, "only one of them opens"),
             }
         }
     }

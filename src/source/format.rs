@@ -61,6 +61,7 @@ pub(super) fn foreign(head: &[u8]) -> Damage {
             _ if is_text(head) => {
                 "text, not a capture; give the pcap or pcapng file, written by `tcpdump -w`"
             }
+            _ if head.len() < 4 => "the file is shorter than a capture's header",
             _ => return unknown(head),
         },
     };

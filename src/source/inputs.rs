@@ -178,3 +178,69 @@ fn peek(path: &Path) -> Result<Input, SourceError> {
         stream: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::testing::*, *};
+
+    fn capture(at: u32) -> Vec<u8> {
+        [LE.pcap(MICROS, 0, 1), LE.record(at, 0, b"x")].concat()
+    }
+
+    fn names(plan: &Plan) -> Vec<String> {
+        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        plan.inputs.iter().map(|input| name(&input.path)).collect()
+    }
+
+    #[test]
+    fn rotated_captures_are_read_in_order_of_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+        write("ring1", &capture(30));
+        write("ring2", &capture(10));
+        write("ring3", &capture(20));
+        write("a-tie", &capture(20));
+        write("empty", &LE.pcap(MICROS, 0, 1));
+        write("notes.txt", b"not a capture");
+        write("just-made.pcap", b"");
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        fs::write(folder.path().join("sub/deeper"), capture(1)).unwrap();
+
+        let plan = plan(&[folder.path(), Path::new("-"), &folder.path().join("ring1")]).unwrap();
+        let expected = ["ring2", "a-tie", "ring3", "ring1", "empty", "-"];
+        assert_eq!(names(&plan), expected);
+        assert_eq!(plan.inputs[0].first, Some(Timestamp::from_parts(10, 0)));
+        assert!(plan.inputs[5].stream);
+        let skipped: Vec<_> = plan.skipped.iter().map(|s| s.reason.as_str()).collect();
+        assert!(skipped[0].contains("empty"), "{skipped:?}");
+        assert!(skipped[1].contains("text"), "{skipped:?}");
+        assert_eq!(skipped[2], "named twice");
+    }
+
+    #[test]
+    fn all_unreadable_inputs_are_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().join("text");
+        fs::write(&text, "hello").unwrap();
+        let missing = folder.path().join("missing");
+        let bare = folder.path().join("bare");
+        fs::create_dir(&bare).unwrap();
+        let dash = PathBuf::from("-");
+        let error = plan(&[&text, &missing, &bare, &dash, &dash]).unwrap_err();
+        let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), 4, "{error}");
+        assert!(lines[0].contains("text, not a capture"));
+        assert!(lines[1].contains("cannot open"));
+        assert!(lines[2].contains("holds no captures"));
+        assert!(lines[3].contains("once"));
+    }
+
+    #[test]
+    fn a_damaged_capture_is_still_an_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cut");
+        fs::write(&path, &capture(5)[..30]).unwrap();
+        let plan = plan(&[path]).unwrap();
+        assert_eq!(plan.inputs[0].first, None);
+    }
+}

@@ -17,6 +17,8 @@ mod pcapng;
 mod records;
 mod stats;
 mod stream;
+#[cfg(test)]
+mod testing;
 
 pub use capture::{Capture, End};
 pub use error::{Damage, DamageKind, SourceError};

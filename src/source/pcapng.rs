@@ -382,7 +382,7 @@ impl Interface {
             Resolution::Multiple(1) if self.offset == 0 => return Timestamp::from_nanos(ticks),
             Resolution::Multiple(n) => u128::from(ticks) * u128::from(n),
             Resolution::Fraction(n) => u128::from(ticks / n),
-            Resolution::Binary(power) => u128::from(ticks) * 1_000_000_000 >> power,
+            Resolution::Binary(power) => (u128::from(ticks) * 1_000_000_000) >> power,
         };
         // At most 2^94 + 2^93: far from overflow.
         let nanos = (nanos as i128 + self.offset).clamp(0, i128::from(u64::MAX));
@@ -399,8 +399,11 @@ impl Resolution {
         }
         match power {
             0..=9 => Self::Multiple(10u64.pow(9 - power)),
-            // Units so short that no u64 of them makes a nanosecond.
-            _ => Self::Fraction(10u64.checked_pow(power - 9).unwrap_or(u64::MAX)),
+            // Units so short that no u64 of them makes a nanosecond read as the shortest.
+            _ => match 10u64.checked_pow(power - 9) {
+                Some(n) => Self::Fraction(n),
+                None => Self::Binary(127),
+            },
         }
     }
 }

@@ -70,7 +70,7 @@ impl Stream {
 
     /// Drops the first `count` of the bytes at hand.
     pub(super) fn consume(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.buffer.len());
+        self.start = self.start.saturating_add(count).min(self.buffer.len());
     }
 
     /// Waits until `count` bytes are at hand. False when the stream ends before.
@@ -257,5 +257,106 @@ impl<R: BufRead> Read for Zstd<R> {
                 return Err(self.failure(error));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+
+    use super::*;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        compress_to_vec(bytes, CompressionLevel::Fastest)
+    }
+
+    /// What comes out, and how it ends.
+    fn read(compressed: Vec<u8>) -> (Vec<u8>, Option<io::ErrorKind>) {
+        let encoding = Encoding::detect(&compressed);
+        assert_ne!(encoding, Encoding::Plain);
+        let (head, rest) = compressed.split_at(4);
+        let input = Box::new(io::Cursor::new(rest.to_vec()));
+        let progress = Arc::new(Progress::default());
+        let mut stream = Stream::spawn(head.to_vec(), input, encoding, progress).unwrap();
+        let mut out = Vec::new();
+        loop {
+            match stream.fill(1) {
+                Ok(true) => {
+                    out.extend(stream.buffered());
+                    stream.consume(usize::MAX);
+                }
+                Ok(false) => return (out, None),
+                Err(error) => return (out, Some(error.kind())),
+            }
+        }
+    }
+
+    /// Neither all alike nor incompressible.
+    fn content(len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i * i / 7 % 251) as u8).collect()
+    }
+
+    #[test]
+    fn concatenated_members_and_frames_are_one_stream() {
+        let (a, b) = (content(700_000), content(300));
+        let both = [a.clone(), b.clone()].concat();
+        for pack in [gzip, zstd] {
+            assert_eq!(read(pack(&a)), (a.clone(), None));
+            assert_eq!(read([pack(&a), pack(&b)].concat()), (both.clone(), None));
+        }
+        let skippable = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3].to_vec();
+        let framed = [&skippable[..], &zstd(&a), &skippable, &zstd(&b)].concat();
+        assert_eq!(read(framed), (both, None));
+    }
+
+    #[test]
+    fn what_comes_before_damage_is_given() {
+        let whole = content(700_000);
+        for pack in [gzip, zstd] {
+            let packed = pack(&whole);
+            let cut = packed[..packed.len() / 2].to_vec();
+            let (out, error) = read(cut);
+            assert_eq!(error, Some(io::ErrorKind::UnexpectedEof));
+            assert!(!out.is_empty() && whole.starts_with(&out));
+            let (out, error) = read([packed, b"something else".to_vec()].concat());
+            assert!(matches!(
+                error,
+                Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+            ));
+            assert_eq!(out, whole);
+        }
+        let (_, error) = read([0x50, 0x2a, 0x4d, 0x18, 9, 0, 0, 0, 1, 2].to_vec());
+        assert_eq!(error, Some(io::ErrorKind::UnexpectedEof));
+    }
+
+    #[test]
+    fn the_reader_is_only_a_few_blocks_ahead() {
+        struct Endless;
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                Ok(buffer.len())
+            }
+        }
+        let progress = Arc::new(Progress::default());
+        let read = Arc::clone(&progress);
+        let mut stream =
+            Stream::spawn(Vec::new(), Box::new(Endless), Encoding::Plain, progress).unwrap();
+        for _ in 0..100 {
+            assert!(stream.fill(BLOCK).unwrap());
+            stream.consume(BLOCK);
+        }
+        // Blocks in the channel, one at either end, and the buffered reader's.
+        let most = (100 + AHEAD + 4) as u64 * BLOCK as u64;
+        assert!(read.done() <= most, "{}", read.done());
+        assert!(stream.buffer.capacity() <= 4 * BLOCK);
     }
 }
