@@ -1,5 +1,7 @@
 //! Real captures: every file gives as many frames as the reference reading says.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     ops::ControlFlow,
