@@ -1,0 +1,116 @@
+use std::net::IpAddr;
+
+use egress_auditor::{
+    base::Stamp,
+    decode::{Body, Decoder, Packet},
+    source::{Frame, LinkType},
+};
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+
+pub(crate) fn frame(link: u16, data: &[u8]) -> Frame<'_> {
+    Frame {
+        stamp: Stamp::default(),
+        link: LinkType(link),
+        wire_len: data.len() as u32,
+        data,
+    }
+}
+
+pub(crate) fn payload<'a>(packet: &Packet<'a>) -> (&'a [u8], u32) {
+    match packet.body {
+        Body::Tcp(tcp) => (tcp.payload, tcp.payload_len),
+        Body::Udp(udp) => (udp.payload, udp.payload_len),
+        Body::IcmpError(_) | Body::Other(_) => (&[], 0),
+    }
+}
+
+/// Decodes with a fresh decoder; what is given must lie inside the frame.
+pub(crate) fn check_one(frame: &Frame<'_>) {
+    let mut decoder = Decoder::default();
+    if let Ok(packet) = decoder.decode(frame) {
+        let (bytes, len) = payload(&packet);
+        let (outer, inner) = (frame.data.as_ptr_range(), bytes.as_ptr_range());
+        assert!(bytes.is_empty() || outer.start <= inner.start && inner.end <= outer.end);
+        assert!(bytes.len() <= len as usize);
+    }
+}
+
+/// What etherparse accepts with a transport header must come out the same here. False when it
+/// has nothing to compare.
+pub(crate) fn compare_with_etherparse(bytes: &[u8]) -> bool {
+    let Ok(sliced) = SlicedPacket::from_ethernet(bytes) else {
+        return false;
+    };
+    let (src, dst): (IpAddr, IpAddr) = match &sliced.net {
+        Some(NetSlice::Ipv4(ip)) => {
+            let header = ip.header();
+            (
+                header.source_addr().into(),
+                header.destination_addr().into(),
+            )
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let header = ip.header();
+            (
+                header.source_addr().into(),
+                header.destination_addr().into(),
+            )
+        }
+        _ => return false,
+    };
+    let mut decoder = Decoder::default();
+    let decoded = decoder.decode(&frame(1, bytes));
+    match &sliced.transport {
+        Some(TransportSlice::Tcp(theirs)) => {
+            let packet = decoded.unwrap();
+            let Body::Tcp(ours) = packet.body else {
+                panic!("{packet:?}");
+            };
+            assert_eq!((packet.src, packet.dst), (src, dst));
+            assert_eq!(
+                (ours.src_port, ours.dst_port, ours.seq, ours.ack),
+                (
+                    theirs.source_port(),
+                    theirs.destination_port(),
+                    theirs.sequence_number(),
+                    theirs.acknowledgment_number()
+                )
+            );
+            let flags = [
+                theirs.fin(),
+                theirs.syn(),
+                theirs.rst(),
+                theirs.psh(),
+                theirs.ack(),
+                theirs.urg(),
+                theirs.ece(),
+                theirs.cwr(),
+            ];
+            let flags = flags.iter().rev().fold(0, |all, f| all << 1 | u8::from(*f));
+            assert_eq!(ours.flags.0, flags);
+            assert_eq!(ours.payload, theirs.payload());
+        }
+        Some(TransportSlice::Udp(theirs)) => {
+            let packet = match decoded {
+                Ok(packet) if packet.tunnel.is_none() => packet,
+                // By chance a tunnel, perhaps with a fragment in it.
+                Ok(_) => return false,
+                Err(reason) => {
+                    assert!(reason.reason().starts_with("fragment_"), "{reason}");
+                    return false;
+                }
+            };
+            let Body::Udp(ours) = packet.body else {
+                panic!("{packet:?}");
+            };
+            assert_eq!((packet.src, packet.dst), (src, dst));
+            assert_eq!(
+                (ours.src_port, ours.dst_port),
+                (theirs.source_port(), theirs.destination_port())
+            );
+            assert_eq!(ours.payload, theirs.payload());
+        }
+        _ => return false,
+    }
+    true
+}
