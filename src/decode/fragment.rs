@@ -182,12 +182,12 @@ impl Reassembly {
     }
 
     fn give_up_oldest(&mut self) {
-        if let Some((_, key)) = self.order.pop_front() {
-            if let Some(partial) = self.open.remove(&key) {
-                self.held -= partial.bytes.len();
-                self.incomplete += 1;
-                self.recycle(partial.bytes);
-            }
+        if let Some((_, key)) = self.order.pop_front()
+            && let Some(partial) = self.open.remove(&key)
+        {
+            self.held -= partial.bytes.len();
+            self.incomplete += 1;
+            self.recycle(partial.bytes);
         }
     }
 
@@ -343,11 +343,175 @@ fn checked_range(fragment: &Fragment<'_>) -> Result<Range<usize>, Undecoded> {
     let len = fragment.data.len;
     let end = offset + len;
     // Only the last may have an odd length (RFC 791 section 3.2, RFC 8200 section 4.5).
-    if len == 0 || end > MAX_PAYLOAD || more && len % 8 != 0 {
+    if len == 0 || end > MAX_PAYLOAD || more && !len.is_multiple_of(8) {
         return Err(Undecoded::FragmentBad);
     }
     if fragment.data.is_cut() {
         return Err(Undecoded::FragmentCut);
     }
     Ok(offset..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::walk::Path;
+    use proptest::{collection::vec, prelude::*};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn fragment(id: u32, offset: usize, more: bool, data: &[u8]) -> Fragment<'_> {
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Fragment {
+            head: Head {
+                src: ip,
+                dst: ip,
+                path: Path::OUTSIDE,
+            },
+            protocol: 17,
+            place: FragmentHeader { id, offset, more },
+            data: Span::whole(data),
+        }
+    }
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_parts(1000 + seconds, 0)
+    }
+
+    fn small() -> Reassembly {
+        Reassembly::new(FragmentLimits {
+            datagrams: 2,
+            bytes: 100,
+            age: Duration::from_secs(30),
+        })
+    }
+
+    /// The reason, or the bytes.
+    fn add(r: &mut Reassembly, f: Fragment<'_>, seconds: u64) -> Result<Vec<u8>, Undecoded> {
+        r.add(&f, at(seconds)).map(|datagram| datagram.bytes)
+    }
+
+    #[test]
+    fn joins_and_forgets() {
+        let mut r = small();
+        assert_eq!(
+            add(&mut r, fragment(1, 8, false, b"end"), 0),
+            Err(Undecoded::FragmentHeld)
+        );
+        assert_eq!(
+            add(&mut r, fragment(1, 8, false, b"end"), 0),
+            Err(Undecoded::FragmentHeld)
+        );
+        assert_eq!(
+            add(&mut r, fragment(1, 0, true, b"12345678"), 0),
+            Ok(b"12345678end".to_vec())
+        );
+        // A copy of the last fragment opens no new datagram; a second later it would.
+        assert_eq!(
+            add(&mut r, fragment(1, 8, false, b"end"), 1),
+            Err(Undecoded::FragmentLate)
+        );
+        assert_eq!(
+            add(&mut r, fragment(1, 8, false, b"end"), 2),
+            Err(Undecoded::FragmentHeld)
+        );
+        assert_eq!((r.held, r.open.len(), r.incomplete), (11, 1, 0));
+    }
+
+    #[test]
+    fn contradictions_drop_the_datagram() {
+        for second in [
+            // Other bytes; beyond the end; another end.
+            fragment(1, 0, true, b"abcdefgh"),
+            fragment(1, 16, true, b"abcdefgh"),
+            fragment(1, 8, false, b"longer"),
+        ] {
+            let mut r = small();
+            assert_eq!(
+                add(&mut r, fragment(1, 0, true, b"12345678"), 0),
+                Err(Undecoded::FragmentHeld)
+            );
+            assert_eq!(
+                add(&mut r, fragment(1, 16, false, b"x"), 0),
+                Err(Undecoded::FragmentHeld)
+            );
+            assert_eq!(add(&mut r, second, 0), Err(Undecoded::FragmentOverlap));
+            assert_eq!(
+                add(&mut r, fragment(1, 8, true, b"abcdefgh"), 0),
+                Err(Undecoded::FragmentLate)
+            );
+            assert_eq!((r.held, r.open.len(), r.order.len()), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_again_are_no_contradiction() {
+        let mut r = small();
+        assert!(add(&mut r, fragment(1, 0, true, b"1234567890123456"), 0).is_err());
+        assert_eq!(
+            add(&mut r, fragment(1, 8, false, b"90123456end"), 0),
+            Ok(b"1234567890123456end".to_vec())
+        );
+    }
+
+    #[test]
+    fn age_count_and_bytes_are_bounded() {
+        let mut r = small();
+        for id in 0..3 {
+            assert!(add(&mut r, fragment(id, 0, true, b"12345678"), 0).is_err());
+        }
+        assert_eq!((r.open.len(), r.incomplete), (2, 1));
+        assert!(add(&mut r, fragment(9, 80, false, b"x"), 0).is_err());
+        assert_eq!((r.held, r.incomplete), (89, 2));
+        assert_eq!(
+            add(&mut r, fragment(8, 96, true, b"12345678"), 0),
+            Err(Undecoded::FragmentLimit)
+        );
+        assert!(add(&mut r, fragment(7, 0, true, b"12345678"), 31).is_err());
+        assert_eq!((r.held, r.open.len()), (8, 1));
+    }
+
+    #[test]
+    fn impossible_fragments_are_refused() {
+        let mut r = small();
+        let mut cut = fragment(4, 0, true, b"12345678");
+        cut.data.len = 16;
+        for (bad, reason) in [
+            (fragment(1, 0, true, b"odd"), Undecoded::FragmentBad),
+            (fragment(2, 8, false, b""), Undecoded::FragmentBad),
+            (
+                fragment(3, 65_528, true, b"12345678"),
+                Undecoded::FragmentBad,
+            ),
+            (cut, Undecoded::FragmentCut),
+        ] {
+            assert_eq!(add(&mut r, bad, 0), Err(reason));
+        }
+        assert!(r.open.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn books_balance(
+            pieces in vec((0..6_u32, 0..14_usize, any::<bool>(), 0..40_usize, 0..3_u8, 0..9_u64), 0..80)
+        ) {
+            let mut r = Reassembly::new(FragmentLimits { datagrams: 3, ..small().limits });
+            let mut now = 0;
+            for (id, offset, more, len, fill, later) in pieces {
+                now += later;
+                let data = vec![fill; if more { len & !7 } else { len }];
+                if let Ok(bytes) = add(&mut r, fragment(id, offset * 8, more, &data), now) {
+                    r.recycle(bytes);
+                }
+                prop_assert_eq!(r.held, r.open.values().map(|p| p.bytes.len()).sum::<usize>());
+                prop_assert_eq!(r.open.len(), r.order.len());
+                prop_assert!(r.order.iter().all(|(_, key)| r.open.contains_key(key)));
+                prop_assert!(r.held <= 100 && r.open.len() <= 3);
+                for partial in r.open.values() {
+                    prop_assert!(partial.have.windows(2).all(|w| w[0].end < w[1].start));
+                    prop_assert!(partial.have.iter().all(|r| r.start < r.end));
+                    prop_assert_eq!(partial.have.last().map(|r| r.end), Some(partial.bytes.len()));
+                }
+            }
+        }
+    }
 }

@@ -85,3 +85,69 @@ fn ports(mut protocol: u8, mut span: Span<'_>, src: IpAddr, dst: IpAddr) -> Opti
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::walk::Path;
+
+    const V4: Head = Head {
+        src: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        dst: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        path: Path::OUTSIDE,
+    };
+    const V6: Head = Head {
+        src: IpAddr::V6(Ipv6Addr::LOCALHOST),
+        dst: IpAddr::V6(Ipv6Addr::LOCALHOST),
+        path: Path::OUTSIDE,
+    };
+
+    fn body(bytes: &[u8], head: Head) -> Body<'_> {
+        message(Span::whole(bytes), head).unwrap().body
+    }
+
+    #[test]
+    fn reads_the_quoted_addressing() {
+        // Administratively prohibited; a quoted TCP packet with options, cut after the ports.
+        let mut error = vec![3, 13, 0, 0, 0, 0, 0, 0];
+        error.extend([
+            0x46, 0, 0, 60, 0, 1, 0, 0, 1, 6, 0, 0, 10, 0, 0, 1, 192, 0, 2, 9,
+        ]);
+        error.extend([1, 1, 1, 0, 0x9c, 0x40, 0x01, 0xbb]);
+        let Body::IcmpError(read) = body(&error, V4) else {
+            panic!();
+        };
+        assert_eq!((read.v6, read.kind, read.code), (false, 3, 13));
+        assert!(read.is_unreachable());
+        let quoted = read.quoted;
+        assert_eq!((quoted.src_port, quoted.dst_port), (40_000, 443));
+        assert_eq!(quoted.dst, IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)));
+        assert_eq!(quoted.transport, Transport::Tcp);
+        // Without all ports; not the first fragment; an echo.
+        assert_eq!(body(&error[..35], V4), Body::Other(1));
+        error[15] = 9;
+        assert_eq!(body(&error, V4), Body::Other(1));
+        (error[15], error[0]) = (0, 8);
+        assert_eq!(body(&error, V4), Body::Other(1));
+        assert!(message(Span::whole(&error[..7]), V4).is_err());
+    }
+
+    #[test]
+    fn reads_over_quoted_extension_headers() {
+        let mut error = vec![1, 1, 0, 0, 0, 0, 0, 0];
+        error.extend([0x60, 0, 0, 0, 0, 40, 0, 1]);
+        error.extend([0x20; 32]);
+        // Hop-by-hop, a first fragment, UDP.
+        error.extend([44, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 1, 0, 0, 0, 7]);
+        error.extend([0, 5, 0, 53, 0, 10, 0, 0]);
+        let Body::IcmpError(read) = body(&error, V6) else {
+            panic!();
+        };
+        assert!(read.v6 && read.is_unreachable());
+        assert_eq!((read.quoted.src_port, read.quoted.dst_port), (5, 53));
+        assert_eq!(read.quoted.transport, Transport::Udp);
+        // The second one.
+        error[8 + 40 + 8 + 3] = 8;
+        assert_eq!(body(&error, V6), Body::Other(58));
+    }
+}

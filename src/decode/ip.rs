@@ -159,3 +159,106 @@ pub(super) fn other<'a>(protocol: u8, head: Head) -> Packet<'a> {
         body: Body::Other(protocol),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Stop, Udp};
+
+    /// An IPv4 UDP datagram with the payload `hi` and two bytes of Ethernet padding behind it.
+    const V4: [u8; 32] = [
+        0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 5, 0, 53, 0, 10, 0,
+        0, b'h', b'i', 0xee, 0xee,
+    ];
+
+    fn decode(bytes: &[u8]) -> Result<(Body<'_>, IpAddr), Undecoded> {
+        decode_span(Span::whole(bytes))
+    }
+
+    fn decode_span(span: Span<'_>) -> Result<(Body<'_>, IpAddr), Undecoded> {
+        match any(span, Path::OUTSIDE) {
+            Ok(packet) => Ok((packet.body, packet.dst)),
+            Err(Stop::Undecoded(reason)) => Err(reason),
+            Err(Stop::Fragment(_)) => Err(Undecoded::FragmentHeld),
+        }
+    }
+
+    fn hi(payload_len: u32, payload: &[u8]) -> Body<'_> {
+        Body::Udp(Udp {
+            src_port: 5,
+            dst_port: 53,
+            payload_len,
+            payload,
+        })
+    }
+
+    #[test]
+    fn padding_is_no_payload() {
+        let dst = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+        assert_eq!(decode(&V4), Ok((hi(2, b"hi"), dst)));
+        // Neither when UDP says less than IP.
+        let mut ip_longer = V4;
+        ip_longer[3] = 32;
+        assert_eq!(decode(&ip_longer), Ok((hi(2, b"hi"), dst)));
+    }
+
+    #[test]
+    fn offloaded_and_cut_lengths() {
+        let mut offloaded = V4;
+        (offloaded[3], offloaded[25]) = (0, 0);
+        assert_eq!(decode(&offloaded).unwrap().0, hi(4, b"hi\xee\xee"));
+        let cut = Span::new(&V4[..29], 32);
+        assert_eq!(decode_span(cut).unwrap().0, hi(2, b"h"));
+        for (len, reason) in [
+            (19, Undecoded::TruncatedIp),
+            (20, Undecoded::TruncatedTransport),
+            (27, Undecoded::TruncatedTransport),
+        ] {
+            assert_eq!(decode(&V4[..len]), Err(reason));
+        }
+    }
+
+    #[test]
+    fn options_are_read_over() {
+        let mut options = V4.to_vec();
+        (options[0], options[3]) = (0x46, 34);
+        options.splice(20..20, [1, 1, 1, 0]);
+        assert_eq!(decode(&options).unwrap().0, hi(2, b"hi"));
+        options[0] = 0x44;
+        assert_eq!(decode(&options), Err(Undecoded::BadIpHeader));
+        options[0] = 0x55;
+        assert_eq!(decode(&options), Err(Undecoded::BadIpHeader));
+        options[0] = 0x4f;
+        assert_eq!(decode(&options), Err(Undecoded::TruncatedIp));
+    }
+
+    #[test]
+    fn extension_headers_are_read_over() {
+        let mut v6 = vec![0x60, 0, 0, 0, 0, 0, 0, 64];
+        v6.extend([0; 32]);
+        // Hop-by-hop, destination options, atomic fragment; UDP.
+        v6.extend([60, 0, 0, 0, 0, 0, 0, 0]);
+        v6.extend([44, 0, 0, 0, 0, 0, 0, 0]);
+        v6.extend([17, 0, 0, 0, 0, 0, 0, 9]);
+        v6.extend(&V4[20..30]);
+        v6[5] = 34;
+        v6.extend([0xee; 6]);
+        assert_eq!(decode(&v6).unwrap().0, hi(2, b"hi"));
+        // More to come: a fragment.
+        v6[59] = 1;
+        assert_eq!(decode(&v6), Err(Undecoded::FragmentHeld));
+        assert_eq!(decode(&v6[..60]), Err(Undecoded::TruncatedIp));
+    }
+
+    #[test]
+    fn other_protocols_are_named_or_refused() {
+        let mut packet = V4;
+        packet[9] = 89;
+        assert_eq!(decode(&packet).unwrap().0, Body::Other(89));
+        packet[9] = 50;
+        assert_eq!(decode(&packet), Err(Undecoded::Encrypted));
+        // Extension headers of IPv6 are protocols like others in IPv4.
+        packet[9] = 60;
+        assert_eq!(decode(&packet).unwrap().0, Body::Other(60));
+    }
+}

@@ -298,3 +298,120 @@ fn nflog(span: Span<'_>, path: Path) -> Walk<'_> {
 
 /// Records before the payload; the kernel knows about 20 types.
 const MAX_NFLOG_RECORDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Body, Stop};
+
+    /// OSPF, which is given by its number: enough to see that IP was found.
+    const V4: [u8; 20] = [
+        0x45, 0, 0, 20, 0, 0, 0, 0, 64, 89, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+    ];
+
+    fn decode(link: u16, head: &[u8]) -> Result<(), Undecoded> {
+        let bytes = [head, &V4].concat();
+        match frame(LinkType(link), Span::whole(&bytes), Path::OUTSIDE) {
+            Ok(packet) => {
+                assert_eq!(packet.body, Body::Other(89));
+                Ok(())
+            }
+            Err(Stop::Undecoded(reason)) => Err(reason),
+            Err(Stop::Fragment(_)) => panic!("a fragment"),
+        }
+    }
+
+    #[test]
+    fn ethernet_with_tags() {
+        let mac = [0; 12];
+        let ethernet = |rest: &[u8]| decode(1, &[&mac, rest].concat());
+        assert_eq!(ethernet(&[8, 0]), Ok(()));
+        assert_eq!(
+            ethernet(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x91, 0, 0, 3, 8, 0]),
+            Ok(())
+        );
+        // A virtual network tag, redundancy, LLC with SNAP and without, behind a VLAN tag.
+        assert_eq!(ethernet(&[0x89, 0x26, 0, 0, 0, 0, 8, 0]), Ok(()));
+        assert_eq!(ethernet(&[0x89, 0x2f, 0, 0, 0, 0, 8, 0]), Ok(()));
+        assert_eq!(ethernet(&[0, 28, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0]), Ok(()));
+        assert_eq!(ethernet(&[0x81, 0, 0, 1, 0, 23, 6, 6, 3]), Ok(()));
+        // ARP, spanning tree, Cisco's SNAP.
+        assert_eq!(ethernet(&[8, 6]), Err(Undecoded::NotIp));
+        assert_eq!(ethernet(&[0, 38, 0x42, 0x42, 3]), Err(Undecoded::NotIp));
+        assert_eq!(
+            ethernet(&[0, 38, 0xaa, 0xaa, 3, 0, 0, 12, 0x20, 0]),
+            Err(Undecoded::NotIp)
+        );
+        let tags = [0x81, 0, 0, 1].repeat(20);
+        assert_eq!(ethernet(&tags), Err(Undecoded::TooManyHeaders));
+    }
+
+    #[test]
+    fn loopback_in_either_byte_order() {
+        for head in [[2, 0, 0, 0], [0, 0, 0, 2]] {
+            assert_eq!(decode(0, &head), Ok(()));
+            assert_eq!(decode(108, &head), Ok(()));
+        }
+        for family in [10, 23, 24, 28, 30] {
+            // IPv4 where IPv6 was announced.
+            assert!(decode(0, &[family, 0, 0, 0]).is_err_and(|e| e != Undecoded::NotIp));
+        }
+        assert_eq!(decode(0, &[7, 0, 0, 0]), Err(Undecoded::NotIp));
+    }
+
+    #[test]
+    fn cooked_captures() {
+        let sll = |hardware: u16, protocol: u16| {
+            let mut v1 = [0; 16];
+            v1[2..4].copy_from_slice(&hardware.to_be_bytes());
+            v1[14..].copy_from_slice(&protocol.to_be_bytes());
+            let mut v2 = [0; 20];
+            v2[8..10].copy_from_slice(&hardware.to_be_bytes());
+            v2[..2].copy_from_slice(&protocol.to_be_bytes());
+            let both = [decode(113, &v1), decode(276, &v2)];
+            assert_eq!(both[0], both[1]);
+            both[0]
+        };
+        assert_eq!(sll(1, 0x0800), Ok(()));
+        assert_eq!(sll(824, 0), Err(Undecoded::Netlink));
+        assert_eq!(sll(1, 1), Err(Undecoded::NotIp));
+        assert_eq!(sll(1, 0x0806), Err(Undecoded::NotIp));
+    }
+
+    #[test]
+    fn serial_lines_and_firewalls() {
+        for (link, head) in [
+            (9, &[0xff, 3, 0, 0x21][..]),
+            (9, &[0x21]),
+            (50, &[0x0f, 0, 8, 0]),
+            (51, &[0x11, 0, 0, 1, 0, 22, 0, 0x21]),
+            (104, &[0x8f, 0, 8, 0]),
+            (107, &[0x18, 0x41, 3, 0xcc]),
+            (107, &[0x18, 0x41, 3, 0, 0x80, 0, 0, 0, 8, 0]),
+            (107, &[0x18, 0x41, 8, 0]),
+            (117, &[61, 2, 0, 0]),
+            (204, &[1, 0xff, 3, 0, 0x21]),
+            (239, &[2, 0, 0, 0, 5, 0, 2, 0, 1, 0, 0, 0, 24, 0, 9, 0]),
+            (239, &[2, 0, 0, 0, 0, 5, 0, 2, 1, 0, 0, 0, 0, 24, 0, 9]),
+            (192, &[0, 0, 8, 0, 101, 0, 0, 0]),
+            (12, &[]),
+            (14, &[]),
+        ] {
+            let mut head = head.to_vec();
+            if link == 117 {
+                head.resize(64, 0);
+            }
+            assert_eq!(decode(link, &head), Ok(()), "link type {link} {head:?}");
+        }
+        assert_eq!(decode(9, &[0xff, 3, 0, 0xfd]), Err(Undecoded::Encrypted));
+        assert_eq!(decode(9, &[0xff, 3, 0xc0, 0x21]), Err(Undecoded::NotIp));
+        assert_eq!(decode(253, &[]), Err(Undecoded::Netlink));
+        assert_eq!(decode(147, &[]), Err(Undecoded::UnsupportedLinkType));
+    }
+
+    #[test]
+    fn wrapped_link_types_are_bounded() {
+        let nested = [0, 0, 8, 0, 192, 0, 0, 0].repeat(20);
+        assert_eq!(decode(192, &nested), Err(Undecoded::TunnelTooDeep));
+    }
+}

@@ -57,7 +57,7 @@ impl Decoder {
     /// The reason why there is no packet; to be counted, never fatal.
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Packet<'a>, Undecoded> {
         let span = Span::new(frame.data, frame.wire_len);
-        match link::frame(frame.link, span, Path::default()) {
+        match link::frame(frame.link, span, Path::OUTSIDE) {
             Ok(packet) => Ok(packet),
             Err(Stop::Undecoded(reason)) => Err(reason),
             Err(Stop::Fragment(fragment)) => self.reassemble(fragment, frame.stamp.time),

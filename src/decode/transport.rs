@@ -67,3 +67,82 @@ pub(super) fn udp(span: Span<'_>, head: Head) -> Walk<'_> {
 fn wire_len(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::walk::Path;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const HEAD: Head = Head {
+        src: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        dst: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        path: Path::OUTSIDE,
+    };
+
+    /// 443 to 40000, sequence number 1, acknowledging 2, SYN and ACK, four bytes of options.
+    const TCP: [u8; 26] = [
+        0x01, 0xbb, 0x9c, 0x40, 0, 0, 0, 1, 0, 0, 0, 2, 0x60, 0x12, 0xff, 0xff, 0, 0, 0, 0, 2, 4,
+        5, 0xb4, b'h', b'i',
+    ];
+
+    fn segment(span: Span<'_>) -> Result<Tcp<'_>, Undecoded> {
+        match tcp(span, HEAD) {
+            Ok(Packet {
+                body: Body::Tcp(tcp),
+                ..
+            }) => Ok(tcp),
+            Err(Stop::Undecoded(reason)) => Err(reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn reads_a_segment() {
+        let tcp = segment(Span::whole(&TCP)).unwrap();
+        assert_eq!((tcp.src_port, tcp.dst_port), (443, 40_000));
+        assert_eq!((tcp.seq, tcp.ack), (1, 2));
+        assert!(tcp.flags.has(TcpFlags::SYN) && tcp.flags.has(TcpFlags::ACK));
+        assert_eq!((tcp.payload, tcp.payload_len), (&b"hi"[..], 2));
+    }
+
+    #[test]
+    fn options_may_be_cut_but_no_more() {
+        let tcp = segment(Span::new(&TCP[..21], 26)).unwrap();
+        assert_eq!((tcp.payload, tcp.payload_len), (&b""[..], 2));
+        assert_eq!(
+            segment(Span::new(&TCP[..19], 26)),
+            Err(Undecoded::TruncatedTransport)
+        );
+        // A header that is longer than the packet, or shorter than a header.
+        assert_eq!(
+            segment(Span::whole(&TCP[..23])),
+            Err(Undecoded::BadTransportHeader)
+        );
+        let mut short = TCP;
+        short[12] = 0x40;
+        assert_eq!(
+            segment(Span::whole(&short)),
+            Err(Undecoded::BadTransportHeader)
+        );
+    }
+
+    #[test]
+    fn a_tunnel_port_proves_nothing() {
+        let mut datagram = vec![0x9c, 0x40, 0x12, 0xb5, 0, 0, 0, 0];
+        datagram.extend([8, 0, 0, 0, 0, 0, 1, 0]);
+        datagram.extend(b"no frame at all");
+        let packet = udp(Span::whole(&datagram), HEAD).unwrap();
+        assert_eq!(packet.tunnel, None);
+        assert!(matches!(
+            packet.body,
+            Body::Udp(Udp {
+                dst_port: 4789,
+                payload_len: 23,
+                ..
+            })
+        ));
+        datagram[5] = 7;
+        assert!(udp(Span::whole(&datagram), HEAD).is_err());
+    }
+}

@@ -34,19 +34,14 @@ pub(super) fn gre<'a>(span: Span<'a>, head: Head) -> Walk<'a> {
     let (h, rest) = span.take::<4>().ok_or(Undecoded::TruncatedLink)?;
     let (flags, kind) = (be16(h[0], h[1]), be16(h[2], h[3]));
     let version = flags & 7;
-    // Source routing was withdrawn by RFC 2784.
-    if flags & ROUTING != 0 || version > 1 {
-        return Err(Undecoded::BadLinkHeader.into());
+    // Source routing was withdrawn by RFC 2784; other kinds of version 1 are vendors' own.
+    let foreign = flags & ROUTING != 0 || version > 1 || version == 1 && kind != PPP;
+    // Without a sequence number, PPTP's packet is a bare acknowledgment.
+    if foreign || version == 1 && flags & SEQUENCE == 0 {
+        return Ok(ip::other(protocol::GRE, head));
     }
     let mut fields = CHECKSUM | KEY | SEQUENCE;
     if version == 1 {
-        if kind != PPP || flags & KEY == 0 {
-            return Err(Undecoded::BadLinkHeader.into());
-        }
-        // A bare acknowledgment.
-        if flags & SEQUENCE == 0 {
-            return Ok(ip::other(protocol::GRE, head));
-        }
         fields |= ACKNOWLEDGMENT;
     }
     let fields = (flags & fields).count_ones() as usize;
@@ -285,4 +280,203 @@ fn teredo(mut span: Span<'_>, path: Path) -> Option<Walk<'_>> {
     // Exactly one packet.
     let expected = h[0] >> 4 == 6 && usize::from(be16(h[4], h[5])) + 40 == span.len;
     expected.then(|| ip::v6(span, path.enter(Tunnel::Teredo)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Body, Packet, Stop, packet::Udp};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    /// An IPv4 UDP datagram from 10.0.0.1:5 to 10.0.0.2:53 with the payload `hi`.
+    const INNER: [u8; 30] = [
+        0x45, 0, 0, 30, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0, 5, 0, 53, 0, 10, 0,
+        0, b'h', b'i',
+    ];
+    const MACS: [u8; 12] = [0x40, 0, 0, 0, 0, 1, 0x60, 0, 0, 0, 0, 2];
+
+    fn head() -> Head {
+        let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        Head {
+            src: ip,
+            dst: ip,
+            path: Path::OUTSIDE,
+        }
+    }
+
+    fn ethernet(kind: u16, body: &[u8]) -> Vec<u8> {
+        [&MACS[..], &kind.to_be_bytes(), body].concat()
+    }
+
+    fn assert_inner(walk: Walk<'_>, tunnel: Tunnel) {
+        let packet = walk.unwrap();
+        assert_eq!(packet.src, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(packet.tunnel, Some(tunnel));
+        assert!(matches!(
+            packet.body,
+            Body::Udp(Udp {
+                src_port: 5,
+                dst_port: 53,
+                payload: b"hi",
+                ..
+            })
+        ));
+    }
+
+    fn udp_tunnel(port: u16, bytes: &[u8]) -> Option<Walk<'_>> {
+        in_udp(40_000, port, Span::whole(bytes), Path::OUTSIDE)
+    }
+
+    #[test]
+    fn opens_gre() {
+        let opens = |bytes: &[u8], tunnel| {
+            let whole = [bytes, &INNER].concat();
+            assert_inner(gre(Span::whole(&whole), head()), tunnel);
+        };
+        opens(&[0, 0, 8, 0], Tunnel::Gre);
+        opens(
+            &[0xb0, 0, 8, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3],
+            Tunnel::Gre,
+        );
+        // PPTP: key, sequence, acknowledgment; PPP with compressed protocol field.
+        opens(
+            &[
+                0x30, 0x81, 0x88, 0x0b, 0, 31, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0x21,
+            ],
+            Tunnel::Gre,
+        );
+        // NVGRE and ERSPAN I and III.
+        opens(
+            &[&[0x20, 0, 0x65, 0x58, 0, 0, 1, 0][..], &MACS, &[8, 0]].concat(),
+            Tunnel::Gre,
+        );
+        opens(
+            &[&[0, 0, 0x88, 0xbe][..], &MACS, &[8, 0]].concat(),
+            Tunnel::Erspan,
+        );
+        let mut erspan = [0; 24];
+        erspan[..4].copy_from_slice(&[0, 0, 0x22, 0xeb]);
+        (erspan[4], erspan[15]) = (0x20, 1);
+        opens(&[&erspan[..], &MACS, &[8, 0]].concat(), Tunnel::Erspan);
+    }
+
+    #[test]
+    fn leaves_foreign_gre_alone() {
+        // A routed one, version 2, Mikrotik's, PPTP's bare acknowledgment, keep-alive.
+        for bytes in [
+            [0x40, 0, 8, 0],
+            [0, 2, 8, 0],
+            [0x20, 1, 0x64, 0],
+            [0x20, 0x81, 0x88, 0x0b],
+            [0, 0, 0, 0],
+        ] {
+            let whole = [&bytes[..], &INNER].concat();
+            let packet = gre(Span::whole(&whole), head()).unwrap();
+            assert_eq!((packet.tunnel, packet.body), (None, Body::Other(47)));
+        }
+    }
+
+    #[test]
+    fn guesses_what_labels_cover() {
+        let stack = [0, 1, 0x10, 64, 0, 2, 0x11, 64];
+        let ipv4 = [&stack[..], &INNER].concat();
+        // MAC addresses that begin like IPv4 and IPv6 don't mislead.
+        let wire = [&stack[..], &ethernet(0x0800, &INNER)].concat();
+        let controlled = [&stack[..], &[0; 4], &ethernet(0x0800, &INNER)].concat();
+        for bytes in [ipv4, wire, controlled] {
+            assert_inner(mpls(Span::whole(&bytes), Path::OUTSIDE), Tunnel::Mpls);
+        }
+        let endless = [0; 400];
+        assert!(matches!(
+            mpls(Span::whole(&endless), Path::OUTSIDE),
+            Err(Stop::Undecoded(Undecoded::TooManyHeaders))
+        ));
+    }
+
+    #[test]
+    fn opens_udp_tunnels_only_when_the_header_is_right() {
+        let frame = ethernet(0x0800, &INNER);
+        let cases = [
+            (
+                4789,
+                Tunnel::Vxlan,
+                [&[8, 0, 0, 0, 0, 0, 9, 0][..], &frame].concat(),
+            ),
+            (
+                8472,
+                Tunnel::Vxlan,
+                [&[0x88, 0x08, 0, 7, 0, 0, 9, 0][..], &frame].concat(),
+            ),
+            (
+                4790,
+                Tunnel::Vxlan,
+                [&[0x0c, 0, 0, 1, 0, 0, 9, 0][..], &INNER].concat(),
+            ),
+            (
+                4790,
+                Tunnel::Vxlan,
+                [&[0x08, 0, 0, 0, 0, 0, 9, 0][..], &frame].concat(),
+            ),
+            (
+                6081,
+                Tunnel::Geneve,
+                [&[0, 0, 0x65, 0x58, 0, 0, 9, 0][..], &frame].concat(),
+            ),
+            (
+                6081,
+                Tunnel::Geneve,
+                [&[1, 0x40, 8, 0, 0, 0, 9, 0, 1, 1, 1, 0][..], &INNER].concat(),
+            ),
+            (
+                2152,
+                Tunnel::Gtp,
+                [&[0x30, 0xff, 0, 30, 0, 0, 0, 1][..], &INNER].concat(),
+            ),
+            (
+                2152,
+                Tunnel::Gtp,
+                [&[0x32, 0xff, 0, 34, 0, 0, 0, 1, 0, 1, 0, 0][..], &INNER].concat(),
+            ),
+        ];
+        for (port, tunnel, bytes) in cases {
+            assert_inner(udp_tunnel(port, &bytes).unwrap(), tunnel);
+            assert!(udp_tunnel(port + 1000, &bytes).is_none());
+            // A reserved bit or another version.
+            let mut wrong = bytes.clone();
+            wrong[0] ^= 0x80;
+            wrong[7] ^= 0xff;
+            assert!(udp_tunnel(port, &wrong).is_none());
+        }
+    }
+
+    #[test]
+    fn opens_teredo_by_its_exact_length() {
+        let mut ipv6 = vec![0x60, 0, 0, 0, 0, 10, 17, 64];
+        ipv6.extend([0x20; 32]);
+        ipv6.extend(&INNER[20..]);
+        let authenticated = [&[0, 1, 0, 0][..], &[0; 9], &[0; 8], &ipv6].concat();
+        for bytes in [&ipv6, &authenticated] {
+            let packet: Packet<'_> = udp_tunnel(3544, bytes).unwrap().unwrap();
+            assert_eq!(packet.tunnel, Some(Tunnel::Teredo));
+            assert!(udp_tunnel(3544, &bytes[..bytes.len() - 1]).is_none());
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let mut packet = INNER.to_vec();
+        for _ in 0..9 {
+            let len = packet.len() as u8 + 20;
+            let outer = [
+                0x45, 0, 0, len, 0, 0, 0, 0, 64, 4, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2,
+            ];
+            packet = [&outer[..], &packet].concat();
+        }
+        let walk = |bytes| ip::any(Span::whole(bytes), Path::OUTSIDE);
+        assert!(matches!(
+            walk(&packet),
+            Err(Stop::Undecoded(Undecoded::TunnelTooDeep))
+        ));
+        assert_inner(walk(&packet[20..]), Tunnel::IpInIp);
+    }
 }

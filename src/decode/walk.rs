@@ -24,7 +24,7 @@ impl From<Undecoded> for Stop<'_> {
 }
 
 /// The encapsulations walked through so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Path {
     /// The outermost one.
     pub(super) tunnel: Option<Tunnel>,
@@ -32,6 +32,12 @@ pub(super) struct Path {
 }
 
 impl Path {
+    /// Before the first.
+    pub(super) const OUTSIDE: Self = Self {
+        tunnel: None,
+        depth: 0,
+    };
+
     /// One encapsulation further in. The outermost gives the label.
     pub(super) fn enter(self, tunnel: Tunnel) -> Result<Self, Undecoded> {
         let inside = self.nest()?;

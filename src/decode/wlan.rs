@@ -89,3 +89,81 @@ fn data_frame(span: Span<'_>, padded: bool, path: Path) -> Walk<'_> {
     }
     link::llc(span.skip(len).ok_or(cut)?, path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Stop;
+
+    /// LLC, SNAP and an IPv4 header.
+    const DATA: [u8; 28] = [
+        0xaa, 0xaa, 3, 0, 0, 0, 8, 0, 0x45, 0, 0, 20, 0, 0, 0, 0, 64, 89, 0, 0, 10, 0, 0, 1, 10, 0,
+        0, 2,
+    ];
+
+    fn result(walk: Walk<'_>) -> Result<(), Undecoded> {
+        match walk {
+            Ok(_) => Ok(()),
+            Err(Stop::Undecoded(reason)) => Err(reason),
+            Err(Stop::Fragment(_)) => panic!("a fragment"),
+        }
+    }
+
+    /// A data frame with a header of this length.
+    fn data(control: [u8; 2], header_len: usize) -> Vec<u8> {
+        let mut frame = vec![0; header_len];
+        frame[..2].copy_from_slice(&control);
+        frame.extend(DATA);
+        frame
+    }
+
+    #[test]
+    fn header_lengths() {
+        for (control, len) in [
+            ([0x08, 0x01], 24),
+            ([0x08, 0x03], 30),
+            ([0x88, 0x02], 26),
+            ([0x88, 0x03], 32),
+            ([0x88, 0x82], 30),
+        ] {
+            let frame = data(control, len);
+            assert_eq!(
+                result(ieee802_11(Span::whole(&frame), Path::OUTSIDE)),
+                Ok(())
+            );
+        }
+        let mut aggregate = data([0x88, 0x02], 26 + 14);
+        aggregate[24] = 0x80;
+        assert_eq!(
+            result(ieee802_11(Span::whole(&aggregate), Path::OUTSIDE)),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn only_clear_data_frames() {
+        for (control, reason) in [
+            ([0x80, 0], Undecoded::NotIp),
+            ([0x48, 0], Undecoded::NotIp),
+            ([0x08, 0x41], Undecoded::Encrypted),
+        ] {
+            let frame = data(control, 24);
+            assert_eq!(
+                result(ieee802_11(Span::whole(&frame), Path::OUTSIDE)),
+                Err(reason)
+            );
+        }
+    }
+
+    #[test]
+    fn radiotap_padding_flag() {
+        // TSFT (aligned to 8), then flags with data padding, after a second presence word.
+        let mut header = vec![0, 0, 25, 0, 3, 0, 0, 0x80, 0, 0, 0, 0];
+        header.resize(24, 0);
+        header.push(0x20);
+        let frame = [&header[..], &data([0x88, 0x02], 28)].concat();
+        assert_eq!(result(radiotap(Span::whole(&frame), Path::OUTSIDE)), Ok(()));
+        let plain = [&[0, 0, 8, 0, 0, 0, 0, 0][..], &data([0x88, 0x02], 26)].concat();
+        assert_eq!(result(radiotap(Span::whole(&plain), Path::OUTSIDE)), Ok(()));
+    }
+}

@@ -196,7 +196,7 @@ fn link(manner: u8, packet: &[u8]) -> (u16, Vec<u8>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn any_stack_opens(
@@ -307,17 +307,30 @@ proptest! {
     }
 
     #[test]
-    fn hostile_fragments_stay_within_bounds(
-        pieces in vec((0..40_u32, 0..8192_u16, any::<bool>(), 0..64_usize, any::<u8>()), 0..200),
+    fn fragments_inside_a_fragmented_tunnel_join(
+        data in vec(any::<u8>(), 20..400),
         v6 in any::<bool>(),
+        manner in any::<u8>(),
+        outer6 in any::<bool>(),
+        cuts in vec(any::<Index>(), 1..4),
     ) {
-        let limits = FragmentLimits { datagrams: 8, bytes: 70_000, ..FragmentLimits::default() };
-        let mut decoder = Decoder::new(limits);
-        for (id, offset, more, len, fill) in pieces {
-            let part = vec![fill; len];
-            let packet = fragment(v6, id, usize::from(offset) * 8, more, 17, &part);
-            let _ = decoder.decode(&frame(101, &packet));
+        let segment = tcp((53, 50_000), &data);
+        let mut decoder = Decoder::default();
+        let mut given = Vec::new();
+        for (id, (offset, more, part)) in fragments(&segment, &cuts).into_iter().enumerate() {
+            let outer = wrap(manner, outer6, &fragment(v6, 9, offset, more, 6, part));
+            let (protocol, body) = match (outer6, outer[0] & 0x0f) {
+                (true, _) => (outer[6], &outer[40..]),
+                (false, words) => (outer[9], &outer[usize::from(words) * 4..]),
+            };
+            for (offset, more, part) in fragments(body, &cuts) {
+                let packet = fragment(outer6, id as u32 + 100, offset, more, protocol, part);
+                if let Ok(packet) = decoder.decode(&frame(101, &packet)) {
+                    given.push(payload(&packet).0.to_vec());
+                }
+            }
         }
+        prop_assert_eq!(given, [data]);
     }
 
     #[test]
@@ -338,6 +351,24 @@ proptest! {
             bytes[at] = value;
         }
         prop_assert!(compare_with_etherparse(&bytes) || damaged);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn hostile_fragments_stay_within_bounds(
+        pieces in vec((0..40_u32, 0..8192_u16, any::<bool>(), 0..64_usize, any::<u8>()), 0..200),
+        v6 in any::<bool>(),
+    ) {
+        let limits = FragmentLimits { datagrams: 8, bytes: 70_000, ..FragmentLimits::default() };
+        let mut decoder = Decoder::new(limits);
+        for (id, offset, more, len, fill) in pieces {
+            let part = vec![fill; len];
+            let packet = fragment(v6, id, usize::from(offset) * 8, more, 17, &part);
+            let _ = decoder.decode(&frame(101, &packet));
+        }
     }
 }
 
