@@ -78,7 +78,9 @@ pub fn starttls(client: &[u8], server: &[u8]) -> Probe<StartTls> {
 /// How much of each direction is looked at, in bytes.
 const LONGEST: usize = 8 * 1024;
 
-const PROTOCOLS: [(Protocol, fn(Sides<'_>) -> Turn); 9] = [
+type Reader = fn(Sides<'_>) -> Turn;
+
+const PROTOCOLS: [(Protocol, Reader); 9] = [
     (Protocol::Smtp, text::smtp),
     (Protocol::Ftp, text::ftp),
     (Protocol::Imap, text::imap),

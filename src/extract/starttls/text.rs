@@ -43,29 +43,27 @@ pub(super) fn imap(sides: Sides<'_>) -> Turn {
         return Turn::Never;
     }
     let mut client = Lines::new(sides.client);
+    let mut server = Lines::new(sides.server);
     while let Some(line) = client.next() {
-        if starts(line) {
-            return tagged_ok(sides.server, first_word(line), client.at);
+        // Some clients use one tag throughout, so that each command takes its own answer.
+        match (tagged_answer(&mut server, first_word(line)), starts(line)) {
+            (Some(b"OK"), true) => return Turn::At(client.at, server.at),
+            (Some(_), true) => return Turn::Never,
+            (Some(_), false) => {}
+            (None, _) => return Turn::Later,
         }
     }
     Turn::Later
 }
 
-/// The server's answer to the command with this tag.
-fn tagged_ok(server: &[u8], tag: &[u8], client_offset: usize) -> Turn {
-    let mut lines = Lines::new(server);
-    while let Some(line) = lines.next() {
-        if let Some(answer) = line
-            .strip_prefix(tag)
-            .and_then(|rest| rest.strip_prefix(b" "))
-        {
-            return match is(first_word(answer), "OK") {
-                true => Turn::At(client_offset, lines.at),
-                false => Turn::Never,
-            };
+/// Steps to the end of the line that answers the command with this tag; gives OK, NO or BAD.
+fn tagged_answer<'a>(lines: &mut Lines<'a>, tag: &[u8]) -> Option<&'a [u8]> {
+    loop {
+        let answer = lines.next()?.strip_prefix(tag);
+        if let Some(answer) = answer.and_then(|rest| rest.strip_prefix(b" ")) {
+            return Some(first_word(answer));
         }
     }
-    Turn::Later
 }
 
 /// STLS -> +OK.
@@ -188,6 +186,10 @@ fn replies(
     Turn::Later
 }
 
+/// Longest command line that SMTP allows, in bytes (RFC 5321 section 4.5.3.1.4); the others' are
+/// shorter before TLS.
+const LONGEST_COMMAND: usize = 512;
+
 /// Whether the client's lines, up to the one that starts TLS, are commands that may come before it.
 /// Needs nothing of the server, so that other protocols are given up with their first line.
 fn plausible(
@@ -204,9 +206,8 @@ fn plausible(
             return false;
         }
     }
-    client[lines.at..]
-        .iter()
-        .all(|&b| matches!(b, b'\r' | b' '..=b'~'))
+    let rest = &client[lines.at..];
+    rest.len() <= LONGEST_COMMAND && rest.iter().all(|&b| matches!(b, b'\r' | b' '..=b'~'))
 }
 
 enum Reply<'a> {
@@ -332,6 +333,11 @@ mod tests {
             Protocol::Imap,
             "a1 CAPABILITY\r\na2 STARTTLS\r\n",
             "* OK IMAP4rev1 ready\r\n* CAPABILITY IMAP4rev1 STARTTLS\r\na1 OK done\r\na2 OK Begin\r\n",
+        ),
+        (
+            Protocol::Imap,
+            ". CAPABILITY\r\n. STARTTLS\r\n",
+            "* OK ready\r\n* CAPABILITY STARTTLS\r\n. OK done\r\n. OK begin\r\n",
         ),
         (
             Protocol::Pop3,
