@@ -291,7 +291,7 @@ struct RequestLine<'a> {
 /// them.
 fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
     let line = line.trim_ascii_end();
-    if !could_be_request_line(line) {
+    if !could_be_request_line(line) || !line.iter().copied().all(is_line_byte) {
         return None;
     }
     let method_len = memchr(b' ', line)?;
@@ -315,7 +315,13 @@ fn could_be_request_line(part: &[u8]) -> bool {
     method.len() <= LONGEST_METHOD
         && !(method.is_empty() && method_len.is_some())
         && method.iter().all(|&b| is_token_byte(b))
-        && part[method.len()..].iter().all(|&b| b >= b' ' && b != 0x7f)
+        // Not all of a long target, so that one which comes in small pieces stays cheap.
+        && part[method.len()..].iter().take(MAX_TEXT).copied().all(is_line_byte)
+}
+
+/// Any byte but control characters: targets in the field hold bytes that URIs don't allow.
+fn is_line_byte(b: u8) -> bool {
+    b >= b' ' && b != 0x7f
 }
 
 /// A `tchar` (RFC 9110 section 5.6.2).

@@ -53,6 +53,9 @@ pub fn starttls(client: &[u8], server: &[u8]) -> Probe<StartTls> {
         client: &client[..client.len().min(LONGEST)],
         server: &server[..server.len().min(LONGEST)],
     };
+    if client.first().is_some_and(|&b| !can_begin(b)) {
+        return Probe::Not;
+    }
     let mut more = false;
     for (protocol, probe) in PROTOCOLS {
         match probe(sides) {
@@ -73,6 +76,12 @@ pub fn starttls(client: &[u8], server: &[u8]) -> Probe<StartTls> {
     } else {
         Probe::Not
     }
+}
+
+/// Whether a client of any of the protocols may begin with this byte: text, or RDP's and PostgreSQL's
+/// first byte. LDAP's and MySQL's are printable. TLS itself doesn't.
+fn can_begin(b: u8) -> bool {
+    matches!(b, 0 | 3 | b'\t' | b'\r' | b'\n' | b' '..=b'~')
 }
 
 /// How much of each direction is looked at, in bytes.

@@ -2,7 +2,10 @@ use std::collections::VecDeque;
 
 use memchr::memchr;
 
-use super::{Asked, BodyLength, MAX_HEAD, Probe, Request, Response, request_after, response_after};
+use super::{
+    Asked, BodyLength, MAX_HEAD, Probe, Request, Response, partial_request, request_after,
+    response_after,
+};
 
 /// Contiguous bytes of one direction. A prefix is a window that starts at 0.
 ///
@@ -102,6 +105,14 @@ impl Requests {
                 false => State::Head,
             };
         }
+    }
+
+    /// The request whose head was cut by the end of the connection or a gap, and where it starts;
+    /// see [`partial_request`]. `client` is all that there is.
+    pub fn cut(&self, client: Window<'_>) -> Option<(u64, Request)> {
+        let at_head = self.walker.state == State::Head;
+        let request = partial_request(client.from(self.walker.at)).filter(|_| at_head)?;
+        Some((self.walker.at, request))
     }
 
     fn continues_as_http(&self, client: Window<'_>) -> bool {
@@ -213,6 +224,12 @@ impl Conversation {
             answers,
             response,
         })
+    }
+
+    /// The request that was cut by the end of the connection or a gap, to be asked when no bytes
+    /// will come any more; see [`Requests::cut`].
+    pub fn cut_request(&self, client: Window<'_>) -> Option<(u64, Request)> {
+        self.requests.cut(client)
     }
 
     /// Offsets before which neither direction's bytes are needed any more: client's, server's.
@@ -473,6 +490,25 @@ mod tests {
             events(&upgrade.repeat(2), &ignored),
             ["0 GET /ws", "61 GET /ws", "0 0: 200", "38 1: 200"]
         );
+    }
+
+    #[test]
+    fn a_cut_request_is_told_on_demand() {
+        let whole = b"POST / HTTP/1.1\r\nContent-Length: 40\r\n\r\n";
+        let cut = b"GET / HTTP/1.1\r\nHost: a.example\r\nUser-Ag";
+        let stream = [&whole[..], &[b'x'; 40], cut].concat();
+        let mut requests = Requests::default();
+        assert!(matches!(requests.step(window(&stream)), Step::Message(..)));
+        assert!(matches!(requests.step(window(&stream)), Step::More(_)));
+        let (at, request) = requests.cut(window(&stream)).unwrap();
+        assert_eq!(at, 40 + whole.len() as u64);
+        assert_eq!(request.host.unwrap().to_string(), "a.example");
+        // What a body or a tunnel holds is no request.
+        assert_eq!(requests.cut(window(&stream[..60])), None);
+        let mut tunnel = Requests::default();
+        let stream = [&b"CONNECT b:1 HTTP/1.1\r\n\r\n"[..], cut].concat();
+        assert!(matches!(tunnel.step(window(&stream)), Step::Message(..)));
+        assert_eq!(tunnel.cut(window(&stream)), None);
     }
 
     #[test]

@@ -190,6 +190,9 @@ fn replies(
 /// shorter before TLS.
 const LONGEST_COMMAND: usize = 512;
 
+/// Commands that are waited through. Clients ask for the capabilities and start TLS.
+const MOST_COMMANDS: usize = 16;
+
 /// Whether the client's lines, up to the one that starts TLS, are commands that may come before it.
 /// Needs nothing of the server, so that other protocols are given up with their first line.
 fn plausible(
@@ -198,11 +201,13 @@ fn plausible(
     starts: impl Fn(&[u8]) -> bool,
 ) -> bool {
     let mut lines = Lines::new(client);
+    let mut commands = 0;
     while let Some(line) = lines.next() {
         if starts(line) {
             return true;
         }
-        if !before(line) {
+        commands += 1;
+        if !before(line) || commands > MOST_COMMANDS {
             return false;
         }
     }
