@@ -12,6 +12,7 @@ pub mod starttls;
 
 pub use authority::{Authority, Host};
 pub mod tls;
+pub mod dns;
 
 /// What a parser says of a prefix: the bytes of one direction, in order, from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
