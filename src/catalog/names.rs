@@ -296,36 +296,29 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             shapes.push(shape);
         }
         let first = index(self.members.len());
-        let next = match self.group(parent, shape, text.as_bytes()) {
-            Some(group) => group.first,
-            None => END,
-        };
-        self.members.push(Member { child, label, next });
-        self.set_group(Group {
+        let group = Group {
             parent,
             shape,
             label,
             first,
-        });
-    }
-
-    fn set_group(&mut self, group: Group) {
-        let labels = &self.labels;
-        let ends = |group: &Group| {
-            let text = labels.get(group.label).as_bytes();
-            group.shape.ends(text).unwrap_or_default()
         };
+        let labels = &self.labels;
+        let ends = |group: &Group| group.shape.ends(labels.get(group.label).as_bytes());
         let hash = |group: &Group| {
-            let (prefix, suffix) = ends(group);
+            let (prefix, suffix) = ends(group).unwrap_or_default();
             labels.hash(group.parent, prefix, suffix)
         };
         let same = |other: &Group| {
-            (other.parent, other.shape, ends(other)) == (group.parent, group.shape, ends(&group))
+            (other.parent, other.shape, ends(other)) == (parent, shape, ends(&group))
         };
-        match self.groups.entry(hash(&group), same, hash) {
-            Entry::Occupied(mut old) => old.get_mut().first = group.first,
-            Entry::Vacant(place) => drop(place.insert(group)),
-        }
+        let next = match self.groups.entry(hash(&group), same, hash) {
+            Entry::Occupied(mut old) => std::mem::replace(&mut old.get_mut().first, first),
+            Entry::Vacant(place) => {
+                place.insert(group);
+                END
+            }
+        };
+        self.members.push(Member { child, label, next });
     }
 
     /// Puts the ids, given by rank, in the order of their slots.
