@@ -23,4 +23,6 @@ pub mod decode;
 pub mod extract;
 pub mod flow;
 pub mod names;
+pub mod scan;
 pub mod source;
+pub mod verdict;

@@ -104,8 +104,7 @@ impl<'a> Label<'a> {
             };
             (rest, gap) = (found, following);
         }
-        rest.strip_suffix(gap.literal.as_bytes())
-            .is_some_and(|rest| skip(rest, gap.min).is_some())
+        rest.strip_suffix(gap.literal.as_bytes()).is_some_and(|rest| skip(rest, gap.min).is_some())
     }
 }
 
@@ -155,9 +154,7 @@ fn skip(symbols: &[u8], count: usize) -> Option<&[u8]> {
 
 /// What follows the first occurrence of `literal`, which isn't empty.
 fn after<'s>(symbols: &'s [u8], literal: &str) -> Option<&'s [u8]> {
-    let at = symbols
-        .windows(literal.len())
-        .position(|window| window == literal.as_bytes())?;
+    let at = symbols.windows(literal.len()).position(|window| window == literal.as_bytes())?;
     Some(&symbols[at + literal.len()..])
 }
 
@@ -199,10 +196,8 @@ mod tests {
     fn is_exact_for_all_small_patterns() {
         let tokens = ["a", "b", "*", "{p}"];
         let words = texts(&["a", "b", "c"], 6);
-        let patterns: Vec<String> = texts(&tokens, 4)
-            .into_iter()
-            .filter(|p| !p.contains("**"))
-            .collect();
+        let patterns: Vec<String> =
+            texts(&tokens, 4).into_iter().filter(|p| !p.contains("**")).collect();
         let languages: Vec<Vec<bool>> = patterns
             .iter()
             .map(|pattern| {

@@ -83,11 +83,7 @@ pub enum PatternProblem {
 impl PatternError {
     pub(super) fn new(text: &str, problem: PatternProblem) -> Self {
         let (text, instead) = (text.into(), None);
-        Self {
-            text,
-            problem,
-            instead,
-        }
+        Self { text, problem, instead }
     }
 
     /// What is wrong.
@@ -259,11 +255,7 @@ mod tests {
         use PatternProblem as P;
         for (text, problem, instead) in [
             ("", P::Empty, None),
-            (
-                "https://mcr.microsoft.com:443/v2/",
-                P::Scheme,
-                Some("mcr.microsoft.com"),
-            ),
+            ("https://mcr.microsoft.com:443/v2/", P::Scheme, Some("mcr.microsoft.com")),
             ("mcr.microsoft.com/v2", P::Path, Some("mcr.microsoft.com")),
             ("mcr.microsoft.com:443", P::Port, Some("mcr.microsoft.com")),
             ("mcr.microsoft.com ", P::Space, Some("mcr.microsoft.com")),
@@ -271,16 +263,8 @@ mod tests {
             ("“mcr.microsoft.com”", P::Quote, Some("mcr.microsoft.com")),
             ("a.com,b.com", P::Several, None),
             ("a.com,", P::Several, Some("a.com")),
-            (
-                "<region>.api.azureml.ms",
-                P::AngleBrackets,
-                Some("{region}.api.azureml.ms"),
-            ),
-            (
-                "<your ACR name>.azurecr.io",
-                P::Space,
-                Some("{your-acr-name}.azurecr.io"),
-            ),
+            ("<region>.api.azureml.ms", P::AngleBrackets, Some("{region}.api.azureml.ms")),
+            ("<your ACR name>.azurecr.io", P::Space, Some("{your-acr-name}.azurecr.io")),
             ("bücher.example", P::NotAscii, Some("xn--bcher-kva.example")),
             ("b*ü.example", P::NotAscii, None),
             ("**.x.y", P::DoubleStar, Some("*.x.y")),
@@ -298,15 +282,9 @@ mod tests {
             ("*.5", P::NumericEnd, None),
         ] {
             let error = canonical(text).unwrap_err();
-            assert_eq!(
-                (error.problem(), error.instead()),
-                (&problem, instead),
-                "{text}"
-            );
+            assert_eq!((error.problem(), error.instead()), (&problem, instead), "{text}");
         }
-        let error = canonical("HTTPS://Mcr.Microsoft.com")
-            .unwrap_err()
-            .to_string();
+        let error = canonical("HTTPS://Mcr.Microsoft.com").unwrap_err().to_string();
         assert_eq!(
             error,
             "`HTTPS://Mcr.Microsoft.com` has a scheme; only the host name counts: \

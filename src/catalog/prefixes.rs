@@ -190,10 +190,7 @@ impl<K: Bits, Id: Copy + Ord> Family<K, Id> {
 
     fn fill_buckets(&mut self) {
         self.bits = self.starts.len().ilog2().min(MAX_BUCKET_BITS);
-        let before = |bucket| {
-            self.starts
-                .partition_point(|s| s.leading(self.bits) < bucket) as u32
-        };
+        let before = |bucket| self.starts.partition_point(|s| s.leading(self.bits) < bucket) as u32;
         self.buckets = (0..=1 << self.bits).map(before).collect();
     }
 
@@ -210,10 +207,7 @@ impl<K: Bits, Id: Copy + Ord> Family<K, Id> {
 
     fn inmost(&self, address: K) -> u32 {
         let bucket = address.leading(self.bits);
-        let (from, to) = (
-            self.buckets[bucket] as usize,
-            self.buckets[bucket + 1] as usize,
-        );
+        let (from, to) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
         let after = from + self.starts[from..to].partition_point(|&start| start <= address);
         // The first interval begins at zero.
         self.inmost[after - 1]
@@ -270,14 +264,8 @@ mod tests {
 
     fn addresses() -> impl Strategy<Value = IpAddr> {
         // Few values, so that prefixes nest and touch.
-        let v4 = (
-            prop::sample::select(vec![0_u32, 0x0a00_0000, 0xffff_ff00]),
-            0..256_u32,
-        );
-        let v6 = (
-            prop::sample::select(vec![0_u128, 0xffff_0000_0000, 0x2001 << 112]),
-            0..256_u128,
-        );
+        let v4 = (prop::sample::select(vec![0_u32, 0x0a00_0000, 0xffff_ff00]), 0..256_u32);
+        let v6 = (prop::sample::select(vec![0_u128, 0xffff_0000_0000, 0x2001 << 112]), 0..256_u128);
         prop_oneof![
             v4.prop_map(|(a, b)| Ipv4Addr::from_bits(a | b).into()),
             v6.prop_map(|(a, b)| Ipv6Addr::from_bits(a | b | (b << 100)).into()),
@@ -293,11 +281,7 @@ mod tests {
         (addresses(), any::<u8>()).prop_map(|(address, n)| {
             let width = if address.is_ipv4() { 32 } else { 128 };
             // Long and short ones.
-            let length = if n % 2 == 0 {
-                width - n % 20
-            } else {
-                n % (width + 1)
-            };
+            let length = if n % 2 == 0 { width - n % 20 } else { n % (width + 1) };
             IpNet::new(address, length).unwrap()
         })
     }

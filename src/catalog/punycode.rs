@@ -35,11 +35,7 @@ fn encode(letters: &[char]) -> Option<String> {
     }
     let (mut code, mut delta, mut bias, mut handled) = (128_u32, 0_u32, 72, basic);
     while (handled as usize) < letters.len() {
-        let next = letters
-            .iter()
-            .map(|&c| c as u32)
-            .filter(|&c| c >= code)
-            .min()?;
+        let next = letters.iter().map(|&c| c as u32).filter(|&c| c >= code).min()?;
         delta = delta.checked_add((next - code).checked_mul(handled + 1)?)?;
         code = next;
         for letter in letters.iter().map(|&c| c as u32) {
@@ -60,13 +56,7 @@ fn encode(letters: &[char]) -> Option<String> {
 
 /// Writes a variable-length integer, least significant digit first.
 fn push_number(out: &mut String, mut number: u32, bias: u32) {
-    let digit = |d: u32| {
-        char::from(if d < 26 {
-            b'a' + d as u8
-        } else {
-            b'0' + (d - 26) as u8
-        })
-    };
+    let digit = |d: u32| char::from(if d < 26 { b'a' + d as u8 } else { b'0' + (d - 26) as u8 });
     for k in (36..).step_by(36) {
         let threshold = (k as u32).saturating_sub(bias).clamp(1, 26);
         if number < threshold {

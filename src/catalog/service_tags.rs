@@ -63,20 +63,12 @@ impl ServiceTags {
         let mut by_name = HashMap::with_capacity(file.values.len());
         for value in file.values {
             let tag = value.into_tag()?;
-            if by_name
-                .insert(tag.name.to_ascii_lowercase(), tags.len())
-                .is_some()
-            {
+            if by_name.insert(tag.name.to_ascii_lowercase(), tags.len()).is_some() {
                 return Err(ServiceTagsError::Twice(tag.name));
             }
             tags.push(tag);
         }
-        Ok(Self {
-            cloud: file.cloud,
-            change_number: file.change_number.0,
-            tags,
-            by_name,
-        })
+        Ok(Self { cloud: file.cloud, change_number: file.change_number.0, tags, by_name })
     }
 
     /// The cloud that the file is for: `Public`, `AzureGovernment`, `China`.
@@ -151,10 +143,7 @@ impl Value {
             let prefix: Result<IpNet, _> = text.parse();
             prefix
                 .map(|net| net.trunc())
-                .map_err(|_| ServiceTagsError::Prefix {
-                    tag: name.clone(),
-                    prefix: text,
-                })
+                .map_err(|_| ServiceTagsError::Prefix { tag: name.clone(), prefix: text })
         });
         Ok(ServiceTag {
             prefixes: prefixes.collect::<Result<_, _>>()?,
@@ -251,10 +240,7 @@ mod tests {
         assert_eq!(nets("Sql"), None);
         let storage = tags.get("storage").unwrap();
         assert_eq!((&*storage.name, &*storage.region), ("Storage", ""));
-        assert_eq!(
-            (&*storage.service, storage.change_number),
-            ("AzureStorage", 40)
-        );
+        assert_eq!((&*storage.service, storage.change_number), ("AzureStorage", 40));
         assert_eq!(tags.tags().len(), 3);
     }
 
@@ -267,14 +253,8 @@ mod tests {
     #[test]
     fn suggests_the_nearest() {
         let tags = sample();
-        assert_eq!(
-            tags.suggest("Storage.WestEurop"),
-            Some("Storage.WestEurope")
-        );
-        assert_eq!(
-            tags.suggest("azurecluod.westeurope"),
-            Some("AzureCloud.westeurope")
-        );
+        assert_eq!(tags.suggest("Storage.WestEurop"), Some("Storage.WestEurope"));
+        assert_eq!(tags.suggest("azurecluod.westeurope"), Some("AzureCloud.westeurope"));
         assert_eq!(tags.suggest("Storge"), Some("Storage"));
         assert_eq!(tags.suggest("Sql"), None);
         assert_eq!(tags.suggest(""), None);
@@ -284,23 +264,15 @@ mod tests {
     fn errors_say_where() {
         let error = |from, to| {
             let json = SAMPLE.replace(from, to);
-            ServiceTags::from_json(json.as_bytes())
-                .unwrap_err()
-                .to_string()
+            ServiceTags::from_json(json.as_bytes()).unwrap_err().to_string()
         };
         assert_eq!(
             error("203.0.113.7/24", "203.0.113.7/33"),
             "service tag `Storage`: `203.0.113.7/33` is no address prefix"
         );
-        assert_eq!(
-            error("Storage.WestEurope", "STORAGE"),
-            "service tag `STORAGE` is there twice"
-        );
+        assert_eq!(error("Storage.WestEurope", "STORAGE"), "service tag `STORAGE` is there twice");
         let missing = error("addressPrefixes", "prefixes");
-        assert!(
-            missing.contains("addressPrefixes") && missing.contains("line "),
-            "{missing}"
-        );
+        assert!(missing.contains("addressPrefixes") && missing.contains("line "), "{missing}");
         assert!(error("\"71\"", "\"x\"").contains("line 2 column"));
         assert!(error("\"cloud\": \"Public\",", "\"cloud\": ").contains("line 4"));
         assert!(ServiceTags::from_json(b"\xff\xfe").is_err());

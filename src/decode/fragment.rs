@@ -21,11 +21,7 @@ pub struct FragmentLimits {
 impl Default for FragmentLimits {
     /// 1,024 datagrams, 8 MiB, and the 30 seconds of Linux (RFC 8200 section 4.5 has 60).
     fn default() -> Self {
-        Self {
-            datagrams: 1024,
-            bytes: 8 << 20,
-            age: Duration::from_secs(30),
-        }
+        Self { datagrams: 1024, bytes: 8 << 20, age: Duration::from_secs(30) }
     }
 }
 
@@ -198,9 +194,7 @@ impl Reassembly {
         self.closed.push_back((*key, now));
         let partial = self.open.remove(key)?;
         self.held -= partial.bytes.len();
-        let place = self
-            .order
-            .binary_search_by_key(&partial.serial, |(serial, _)| *serial);
+        let place = self.order.binary_search_by_key(&partial.serial, |(serial, _)| *serial);
         if let Ok(place) = place {
             self.order.remove(place);
         }
@@ -209,9 +203,7 @@ impl Reassembly {
 
     fn is_closed(&self, key: &Key, now: Timestamp) -> bool {
         let recent = self.closed.iter().rev();
-        recent
-            .take_while(|(_, at)| now.since(*at) <= LATE)
-            .any(|(closed, _)| closed == key)
+        recent.take_while(|(_, at)| now.since(*at) <= LATE).any(|(closed, _)| closed == key)
     }
 }
 
@@ -260,14 +252,7 @@ struct Partial {
 
 impl Partial {
     fn new(serial: u64, started: Timestamp, bytes: Vec<u8>) -> Self {
-        Self {
-            serial,
-            started,
-            protocol: None,
-            bytes,
-            have: Vec::new(),
-            total: None,
-        }
+        Self { serial, started, protocol: None, bytes, have: Vec::new(), total: None }
     }
 
     fn store(&mut self, fragment: &Fragment<'_>, range: Range<usize>) -> Result<(), Undecoded> {
@@ -317,11 +302,7 @@ impl Partial {
 
     fn note(&mut self, range: Range<usize>) {
         let places = self.touching_places(&range);
-        match self
-            .have
-            .get_mut(places.start)
-            .filter(|_| !places.is_empty())
-        {
+        match self.have.get_mut(places.start).filter(|_| !places.is_empty()) {
             None => self.have.insert(places.start, range),
             Some(_) => {
                 let end = self.have[places.end - 1].end.max(range.end);

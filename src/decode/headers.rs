@@ -114,9 +114,7 @@ pub(super) fn macsec(span: Span<'_>) -> Result<(u16, Span<'_>), Undecoded> {
         macsec::HeaderSliceError::Content(_) => Undecoded::BadLinkHeader,
     })?;
     let kind = header.next_ether_type().ok_or(Undecoded::Encrypted)?.0;
-    let rest = span
-        .skip(header.header_len())
-        .ok_or(Undecoded::TruncatedLink)?;
+    let rest = span.skip(header.header_len()).ok_or(Undecoded::TruncatedLink)?;
     Ok((kind, rest))
 }
 

@@ -26,17 +26,9 @@ pub(super) fn message(span: Span<'_>, head: Head) -> Walk<'_> {
     let protocol = if v6 { protocol::ICMPV6 } else { protocol::ICMP };
     let body = match quoted {
         None => Body::Other(protocol),
-        Some(quoted) => Body::IcmpError(IcmpError {
-            v6,
-            kind,
-            code,
-            quoted,
-        }),
+        Some(quoted) => Body::IcmpError(IcmpError { v6, kind, code, quoted }),
     };
-    Ok(Packet {
-        body,
-        ..ip::other(protocol, head)
-    })
+    Ok(Packet { body, ..ip::other(protocol, head) })
 }
 
 fn quoted_v4(span: Span<'_>) -> Option<Quoted> {

@@ -33,10 +33,7 @@ pub(super) fn v4(span: Span<'_>, path: Path) -> Walk<'_> {
         n if n < header.len => return Err(Undecoded::BadIpHeader.into()),
         n => n,
     };
-    let rest = span
-        .claim(total_len)
-        .skip(header.len)
-        .ok_or(Undecoded::TruncatedIp)?;
+    let rest = span.claim(total_len).skip(header.len).ok_or(Undecoded::TruncatedIp)?;
     let head = Head {
         src: IpAddr::V4(Ipv4Addr::from(header.src)),
         dst: IpAddr::V4(Ipv4Addr::from(header.dst)),
@@ -65,11 +62,7 @@ pub(super) fn v6(span: Span<'_>, path: Path) -> Walk<'_> {
         octets.copy_from_slice(&header[at..at + 16]);
         IpAddr::V6(Ipv6Addr::from(octets))
     };
-    let head = Head {
-        src: address(8),
-        dst: address(24),
-        path,
-    };
+    let head = Head { src: address(8), dst: address(24), path };
     payload(header[6], rest, head)
 }
 
@@ -142,22 +135,12 @@ fn rare_payload<'a>(mut protocol: u8, mut span: Span<'a>, head: Head) -> Walk<'a
 
 #[cold]
 fn fragment<'a>(place: FragmentHeader, protocol: u8, data: Span<'a>, head: Head) -> Walk<'a> {
-    Err(super::Stop::Fragment(Fragment {
-        head,
-        protocol,
-        place,
-        data,
-    }))
+    Err(super::Stop::Fragment(Fragment { head, protocol, place, data }))
 }
 
 /// The packet of a protocol that isn't read further.
 pub(super) fn other<'a>(protocol: u8, head: Head) -> Packet<'a> {
-    Packet {
-        src: head.src,
-        dst: head.dst,
-        tunnel: head.path.tunnel,
-        body: Body::Other(protocol),
-    }
+    Packet { src: head.src, dst: head.dst, tunnel: head.path.tunnel, body: Body::Other(protocol) }
 }
 
 #[cfg(test)]

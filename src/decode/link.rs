@@ -256,10 +256,7 @@ fn frame_relay(span: Span<'_>, path: Path) -> Walk<'_> {
 
 /// Per-packet information: a header of known length, then a frame of the link type that it names.
 fn ppi(span: Span<'_>, path: Path) -> Walk<'_> {
-    let h = span
-        .here
-        .first_chunk::<8>()
-        .ok_or(Undecoded::TruncatedLink)?;
+    let h = span.here.first_chunk::<8>().ok_or(Undecoded::TruncatedLink)?;
     let len = usize::from(u16::from_le_bytes([h[2], h[3]]));
     let link = u32::from_le_bytes([h[4], h[5], h[6], h[7]]);
     if h[0] != 0 || len < 8 {
@@ -289,9 +286,7 @@ fn nflog(span: Span<'_>, path: Path) -> Walk<'_> {
         if kind == PAYLOAD {
             return ip::any(value.claim((len - 4).min(value.len)), path);
         }
-        rest = rest
-            .skip(len.next_multiple_of(4))
-            .ok_or(Undecoded::TruncatedLink)?;
+        rest = rest.skip(len.next_multiple_of(4)).ok_or(Undecoded::TruncatedLink)?;
     }
     Err(Undecoded::TooManyHeaders.into())
 }

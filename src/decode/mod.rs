@@ -42,10 +42,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that holds no fragment yet.
     pub fn new(limits: FragmentLimits) -> Self {
-        Self {
-            reassembly: Reassembly::new(limits),
-            whole: Vec::new(),
-        }
+        Self { reassembly: Reassembly::new(limits), whole: Vec::new() }
     }
 
     /// The innermost IP packet of a frame, from any link type, through any known encapsulation.

@@ -91,10 +91,7 @@ pub(super) fn pppoe(span: Span<'_>, path: Path) -> Walk<'_> {
 
 /// A network service header (RFC 8300 section 2). Not a tunnel of its own.
 pub(super) fn nsh(span: Span<'_>, path: Path) -> Walk<'_> {
-    let h = span
-        .here
-        .first_chunk::<8>()
-        .ok_or(Undecoded::TruncatedLink)?;
+    let h = span.here.first_chunk::<8>().ok_or(Undecoded::TruncatedLink)?;
     let len = usize::from(h[1] & 0x3f) * 4;
     if h[0] >> 6 != 0 || len < 8 {
         return Err(Undecoded::BadLinkHeader.into());
@@ -133,10 +130,9 @@ fn under_labels(span: Span<'_>, path: Path) -> Walk<'_> {
     match nibble {
         Some(4) if looks_like_v4(span) => ip::v4(span, path),
         Some(6) if looks_like_v6(span) => ip::v6(span, path),
-        Some(0) if looks_like_ethernet(span, CONTROL_WORD) => link::ethernet(
-            span.skip(CONTROL_WORD).ok_or(Undecoded::TruncatedLink)?,
-            path,
-        ),
+        Some(0) if looks_like_ethernet(span, CONTROL_WORD) => {
+            link::ethernet(span.skip(CONTROL_WORD).ok_or(Undecoded::TruncatedLink)?, path)
+        }
         Some(_) if looks_like_ethernet(span, 0) => link::ethernet(span, path),
         Some(_) => Err(Undecoded::NotIp.into()),
         None => Err(Undecoded::TruncatedLink.into()),
@@ -231,9 +227,7 @@ fn geneve(span: Span<'_>, path: Path) -> Option<Walk<'_>> {
         return None;
     }
     let rest = rest.skip(usize::from(h[0] & 0x3f) * 4)?;
-    Some((|| {
-        link::ethertype(kind, rest, path.enter(Tunnel::Geneve)?)
-    })())
+    Some((|| link::ethertype(kind, rest, path.enter(Tunnel::Geneve)?))())
 }
 
 /// A GTPv1-U user packet (3GPP TS 29.281 section 5).
@@ -244,11 +238,7 @@ fn gtp(span: Span<'_>, path: Path) -> Option<Walk<'_>> {
     if h[0] & 0xf8 != 0x30 || h[1] != USER_DATA || usize::from(be16(h[2], h[3])) != rest.len {
         return None;
     }
-    let rest = if h[0] & 0x07 == 0 {
-        rest
-    } else {
-        gtp_extensions(rest, h[0] & 0x04 != 0)?
-    };
+    let rest = if h[0] & 0x07 == 0 { rest } else { gtp_extensions(rest, h[0] & 0x04 != 0)? };
     matches!(rest.here.first()? >> 4, 4 | 6).then(|| ip::any(rest, path.enter(Tunnel::Gtp)?))
 }
 

@@ -41,10 +41,7 @@ impl Path {
     /// One encapsulation further in. The outermost gives the label.
     pub(super) fn enter(self, tunnel: Tunnel) -> Result<Self, Undecoded> {
         let inside = self.nest()?;
-        Ok(Self {
-            tunnel: self.tunnel.or(Some(tunnel)),
-            ..inside
-        })
+        Ok(Self { tunnel: self.tunnel.or(Some(tunnel)), ..inside })
     }
 
     /// One header further in that nests but isn't a tunnel.
@@ -52,10 +49,7 @@ impl Path {
         if self.depth >= MAX_DEPTH {
             return Err(Undecoded::TunnelTooDeep);
         }
-        Ok(Self {
-            depth: self.depth + 1,
-            ..self
-        })
+        Ok(Self { depth: self.depth + 1, ..self })
     }
 }
 

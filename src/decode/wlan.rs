@@ -11,10 +11,7 @@ pub(super) fn ieee802_11(span: Span<'_>, path: Path) -> Walk<'_> {
 
 /// A radiotap header, then an IEEE 802.11 frame.
 pub(super) fn radiotap(span: Span<'_>, path: Path) -> Walk<'_> {
-    let h = span
-        .here
-        .first_chunk::<8>()
-        .ok_or(Undecoded::TruncatedLink)?;
+    let h = span.here.first_chunk::<8>().ok_or(Undecoded::TruncatedLink)?;
     let len = usize::from(u16::from_le_bytes([h[2], h[3]]));
     if h[0] != 0 || len < 8 {
         return Err(Undecoded::BadLinkHeader.into());

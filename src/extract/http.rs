@@ -238,12 +238,9 @@ fn split<'a, L>(
     };
     let fields_at = start + line_len + 1;
     match end_of_head(bytes, scanned.max(fields_at - 1)) {
-        Some(len) => Split::Head(Head {
-            line,
-            fields: &bytes[fields_at..len],
-            len,
-            complete: true,
-        }),
+        Some(len) => {
+            Split::Head(Head { line, fields: &bytes[fields_at..len], len, complete: true })
+        }
         None => {
             let lines_end = memchr::memrchr(b'\n', bytes).map_or(fields_at, |at| at + 1);
             Split::Partial(Head {
@@ -259,10 +256,7 @@ fn split<'a, L>(
 /// Where the start line begins: a few empty lines may precede it (RFC 9112 section 2.2).
 fn after_empty_lines(bytes: &[u8]) -> Option<usize> {
     const MOST: usize = 16;
-    let at = bytes
-        .iter()
-        .position(|b| !matches!(b, b'\r' | b'\n'))
-        .unwrap_or(bytes.len());
+    let at = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
     (at <= MOST).then_some(at)
 }
 
@@ -300,10 +294,7 @@ fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
     let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'] = version[1..] else {
         return None;
     };
-    (!target.is_empty()).then_some(RequestLine {
-        method: &line[..method_len],
-        target,
-    })
+    (!target.is_empty()).then_some(RequestLine { method: &line[..method_len], target })
 }
 
 /// False when no continuation of `part` makes a request line.
@@ -335,11 +326,7 @@ fn status_line(line: &[u8]) -> Option<u16> {
         return None;
     }
     let digits: [u8; 3] = line.get(9..12)?.try_into().ok()?;
-    Some(
-        digits
-            .iter()
-            .fold(0, |n, digit| n * 10 + u16::from(digit - b'0')),
-    )
+    Some(digits.iter().fold(0, |n, digit| n * 10 + u16::from(digit - b'0')))
 }
 
 /// False when no continuation of `part` makes a status line.
@@ -443,9 +430,7 @@ fn authority_in_uri(target: &[u8]) -> Option<(usize, usize)> {
     let scheme = memmem::find(&target[..target.len().min(64)], b"://")?;
     let (first, others) = target[..scheme].split_first()?;
     let is_scheme = first.is_ascii_alphabetic()
-        && others
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
+        && others.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
     let at = scheme + 3;
     let len = target[at..]
         .iter()
@@ -659,10 +644,7 @@ mod tests {
         assert_eq!(got.host.unwrap().to_string(), "b.example");
         assert_eq!(got.target, "http://a.example:81/x?y");
         assert_eq!(host("GET /?u=http://x/ HTTP/1.1\r\n\r\n"), None);
-        assert_eq!(
-            host("OPTIONS http://c.example HTTP/1.1\r\n\r\n").unwrap(),
-            "c.example"
-        );
+        assert_eq!(host("OPTIONS http://c.example HTTP/1.1\r\n\r\n").unwrap(), "c.example");
     }
 
     #[test]
@@ -681,30 +663,14 @@ mod tests {
         for (fields, body) in [
             ("", BodyLength::None),
             ("Content-Length: 42\r\n", BodyLength::Length(42)),
-            (
-                "Content-Length: 42, 42\r\ncontent-length:42\r\n",
-                BodyLength::Length(42),
-            ),
-            (
-                "Content-Length: 42\r\nContent-Length: 43\r\n",
-                BodyLength::UntilClose,
-            ),
+            ("Content-Length: 42, 42\r\ncontent-length:42\r\n", BodyLength::Length(42)),
+            ("Content-Length: 42\r\nContent-Length: 43\r\n", BodyLength::UntilClose),
             ("Content-Length: +1\r\n", BodyLength::UntilClose),
-            (
-                "Content-Length: 99999999999999999999\r\n",
-                BodyLength::UntilClose,
-            ),
-            (
-                "Content-Length: 9\r\nTransfer-Encoding: gzip, Chunked\r\n",
-                BodyLength::Chunked,
-            ),
+            ("Content-Length: 99999999999999999999\r\n", BodyLength::UntilClose),
+            ("Content-Length: 9\r\nTransfer-Encoding: gzip, Chunked\r\n", BodyLength::Chunked),
             ("Transfer-Encoding: gzip\r\n", BodyLength::UntilClose),
         ] {
-            assert_eq!(
-                read(&format!("POST / HTTP/1.1\r\n{fields}\r\n")).body,
-                body,
-                "{fields}"
-            );
+            assert_eq!(read(&format!("POST / HTTP/1.1\r\n{fields}\r\n")).body, body, "{fields}");
             let expected = match body {
                 BodyLength::None => BodyLength::UntilClose,
                 body => body,
@@ -757,11 +723,7 @@ mod tests {
             "HTTP/1.1 099\r\n",
             "220 x\r\n",
         ] {
-            assert_eq!(
-                response(line.as_bytes(), Asked::Other),
-                Probe::Not,
-                "{line:?}"
-            );
+            assert_eq!(response(line.as_bytes(), Asked::Other), Probe::Not, "{line:?}");
         }
     }
 
@@ -796,10 +758,7 @@ mod tests {
     fn endless_heads_are_bounded() {
         let filler = "X: y\r\n".repeat(MAX_HEAD / 6 + 1);
         let named = read(&format!("GET / HTTP/1.1\r\nHost: a.example\r\n{filler}"));
-        assert_eq!(
-            (named.complete, named.body),
-            (false, BodyLength::UntilClose)
-        );
+        assert_eq!((named.complete, named.body), (false, BodyLength::UntilClose));
         let unnamed = format!("GET / HTTP/1.1\r\n{filler}");
         assert_eq!(request(unnamed.as_bytes()), Probe::Not);
         let no_line = format!("GET /{}", "a".repeat(MAX_HEAD));
@@ -827,12 +786,7 @@ mod tests {
     fn heads() -> impl Strategy<Value = String> {
         let line = "(GET|POST|CONNECT|PRI|[A-Z!_]{1,9}) (/[a-z]{0,5}|\\*|http://[a-z.]{1,9}/|[a-z]{1,5}:[0-9]{1,3}) HTTP/1\\.[01]";
         let field = "(Host|Upgrade|Content-Length|Transfer-Encoding|[A-Za-z-]{1,8}):[ \t]{0,2}[ -~]{0,12}(\r\n|\n)";
-        (
-            line,
-            "\r\n|\n",
-            proptest::collection::vec(field, 0..6),
-            "\r\n|\n",
-        )
+        (line, "\r\n|\n", proptest::collection::vec(field, 0..6), "\r\n|\n")
             .prop_map(|(line, eol, fields, end)| format!("{line}{eol}{}{end}", fields.concat()))
     }
 

@@ -1,18 +1,21 @@
 //! Bytes in, observations out: one file for each protocol, and each third-party parser named in one
 //! of them alone.
 
-mod observation;
-
-pub use observation::{Answer, Ech, Ends, Fact, Observation, QuotedFlow};
 mod authority;
+mod conversation;
+pub mod dns;
+mod facts;
 pub mod http;
+mod observation;
 pub mod proxy_protocol;
 pub mod socks;
 pub mod starttls;
+pub mod tls;
 
 pub use authority::{Authority, Host};
-pub mod tls;
-pub mod dns;
+pub use conversation::{Conversation, Listener};
+pub use facts::{Connect, Exchange, Facts, Hello};
+pub use observation::{Answer, Ech, Ends, Fact, Observation, QuotedFlow};
 
 /// What a parser says of a prefix: the bytes of one direction, in order, from its beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -39,19 +39,9 @@ fn version_1(prefix: &[u8]) -> Probe<ProxyHeader> {
     let line = &prefix[..prefix.len().min(V1_LONGEST)];
     let Some(end) = memchr::memchr(b'\n', line) else {
         let viable = line.len() < V1_LONGEST && line.iter().all(|&b| b == b'\r' || is_print(b));
-        return if viable {
-            Probe::More(prefix.len() + 1)
-        } else {
-            Probe::Not
-        };
+        return if viable { Probe::More(prefix.len() + 1) } else { Probe::Not };
     };
-    let found = |addresses| {
-        Probe::Found(ProxyHeader {
-            len: end + 1,
-            addresses,
-            authority: None,
-        })
-    };
+    let found = |addresses| Probe::Found(ProxyHeader { len: end + 1, addresses, authority: None });
     let Some(line) = line[..end].strip_suffix(b"\r") else {
         return Probe::Not;
     };
@@ -84,10 +74,7 @@ fn v1_addresses<'a>(
     let (src, dst) = (ip()?, ip()?);
     let (src_port, dst_port) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     let ended = words.next().is_none();
-    ended.then_some((
-        SocketAddr::new(src, src_port),
-        SocketAddr::new(dst, dst_port),
-    ))
+    ended.then_some((SocketAddr::new(src, src_port), SocketAddr::new(dst, dst_port)))
 }
 
 /// Signature, version and command, family, length, addresses, TLVs.
@@ -131,10 +118,7 @@ fn v2_addresses(raw: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
     {
         let ip = |at: usize| Some(<[u8; N]>::try_from(raw.get(at..at + N)?).ok()?.into());
         let port = |at: usize| Some(u16::from_be_bytes(raw.get(at..at + 2)?.try_into().ok()?));
-        Some((
-            SocketAddr::new(ip(0)?, port(2 * N)?),
-            SocketAddr::new(ip(N)?, port(2 * N + 2)?),
-        ))
+        Some((SocketAddr::new(ip(0)?, port(2 * N)?), SocketAddr::new(ip(N)?, port(2 * N + 2)?)))
     }
     const V4: usize = size_of::<Ipv4Addr>();
     const V6: usize = size_of::<Ipv6Addr>();

@@ -100,26 +100,11 @@ struct Sides<'a> {
 
 impl<'a> Sides<'a> {
     fn new(client: &'a [u8], server: &'a [u8]) -> Self {
-        Self {
-            client: Cursor {
-                bytes: client,
-                at: 0,
-            },
-            server: Cursor {
-                bytes: server,
-                at: 0,
-            },
-        }
+        Self { client: Cursor { bytes: client, at: 0 }, server: Cursor { bytes: server, at: 0 } }
     }
 
     fn end(&self, version: u8, request: Option<SocksRequest>, reply: Reply) -> Socks {
-        Socks {
-            version,
-            request,
-            reply,
-            client_len: self.client.at,
-            server_len: self.server.at,
-        }
+        Socks { version, request, reply, client_len: self.client.at, server_len: self.server.at }
     }
 }
 
@@ -131,9 +116,7 @@ struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], Stop> {
         let rest = &self.bytes[self.at..];
-        let taken = rest
-            .get(..len)
-            .ok_or(Stop::Missing(len - rest.len().min(len)))?;
+        let taken = rest.get(..len).ok_or(Stop::Missing(len - rest.len().min(len)))?;
         self.at += len;
         Ok(taken)
     }
@@ -197,13 +180,8 @@ fn socks4(sides: &mut Sides<'_>) -> Result<Socks, Stop> {
         [0, 0, 0, 1..=255] => Host::parse(sides.client.terminated()?),
         _ => Some(Host::Ip(Ipv4Addr::from(ip).into())),
     };
-    let request = SocksRequest {
-        command,
-        target: host.map(|host| Authority {
-            host,
-            port: Some(port),
-        }),
-    };
+    let request =
+        SocksRequest { command, target: host.map(|host| Authority { host, port: Some(port) }) };
     sides.server.expect(0)?;
     let reply = match sides.server.byte()? {
         90 => Reply::Granted,
@@ -280,9 +258,7 @@ fn socks5_address(cursor: &mut Cursor<'_>) -> Result<Option<Authority>, Stop> {
     let host = match cursor.byte()? {
         1 => Some(Host::Ip(IpAddr::from(Ipv4Addr::from(cursor.array::<4>()?)))),
         3 => Host::parse(cursor.counted()?),
-        4 => Some(Host::Ip(IpAddr::from(Ipv6Addr::from(
-            cursor.array::<16>()?,
-        )))),
+        4 => Some(Host::Ip(IpAddr::from(Ipv6Addr::from(cursor.array::<16>()?)))),
         _ => return Err(Stop::Not),
     };
     let port = Some(u16::from_be_bytes(cursor.array()?));
@@ -350,10 +326,7 @@ mod tests {
         let it = found(b"\x04\x01\x01\xbb\xc0\0\x02\x01me\0", b"\0\x5a\0\0\0\0\0\0");
         assert_eq!(target(&it), "192.0.2.1:443");
         assert_eq!((it.reply, it.server_len), (Reply::Granted, 8));
-        let it = found(
-            b"\x04\x01\x01\xbb\0\0\0\x01\0example.com\0",
-            b"\0\x5b\0\0\0\0\0\0",
-        );
+        let it = found(b"\x04\x01\x01\xbb\0\0\0\x01\0example.com\0", b"\0\x5b\0\0\0\0\0\0");
         assert_eq!(target(&it), "example.com:443");
         assert_eq!(it.reply, Reply::Refused(91));
     }

@@ -60,11 +60,7 @@ pub fn starttls(client: &[u8], server: &[u8]) -> Probe<StartTls> {
     for (protocol, probe) in PROTOCOLS {
         match probe(sides) {
             Turn::At(client_offset, server_offset) => {
-                return Probe::Found(StartTls {
-                    protocol,
-                    client_offset,
-                    server_offset,
-                });
+                return Probe::Found(StartTls { protocol, client_offset, server_offset });
             }
             Turn::Later => more = true,
             Turn::Never => {}

@@ -25,6 +25,8 @@ pub struct Prefix {
     anchored: bool,
     /// True once something was consumed: nothing earlier can be put in front any more.
     consumed: bool,
+    /// Number of bytes consumed.
+    start: u64,
     bytes: Vec<u8>,
     /// Where each segment ends in `bytes`, and when it arrived.
     ends: Vec<(u32, Stamp)>,
@@ -41,15 +43,21 @@ struct Piece {
 /// Contiguous bytes with the arrival of each.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
+    /// Offset of the first byte from the beginning of what was seen of the stream.
+    pub start: u64,
     /// The bytes in order.
     pub bytes: &'a [u8],
+    /// Where each segment ends, counted from the first byte less `skipped`.
     ends: &'a [(u32, Stamp)],
+    skipped: usize,
 }
 
 impl<'a> View<'a> {
-    /// A view of one segment.
-    pub fn of(bytes: &'a [u8], ends: &'a [(u32, Stamp); 1]) -> Self {
-        Self { bytes, ends }
+    /// The view without its first `len` bytes.
+    pub fn skip(self, len: usize) -> Self {
+        let bytes = self.bytes.get(len..).unwrap_or_default();
+        let (start, skipped) = (self.start + len as u64, self.skipped + len);
+        Self { start, bytes, skipped, ..self }
     }
 
     /// When the first `len` bytes were complete: the latest arrival among them.
@@ -63,8 +71,9 @@ impl<'a> View<'a> {
     }
 
     fn parts(&self, len: usize) -> &'a [(u32, Stamp)] {
-        let whole = self.ends.partition_point(|&(end, _)| (end as usize) < len);
-        &self.ends[..self.ends.len().min(whole + 1)]
+        let before = self.ends.partition_point(|&(end, _)| end as usize <= self.skipped);
+        let whole = self.ends.partition_point(|&(end, _)| (end as usize) < self.skipped + len);
+        self.ends.get(before..self.ends.len().min(whole + 1)).unwrap_or_default()
     }
 }
 
@@ -101,7 +110,12 @@ impl Prefix {
 
     /// The contiguous unconsumed bytes.
     pub fn view(&self) -> View<'_> {
-        View { bytes: &self.bytes, ends: &self.ends }
+        View { start: self.start, bytes: &self.bytes, ends: &self.ends, skipped: 0 }
+    }
+
+    /// The view of a segment that is [`Arrival::Direct`]; `ends` holds its length and arrival.
+    pub fn view_of<'a>(&self, bytes: &'a [u8], ends: &'a [(u32, Stamp); 1]) -> View<'a> {
+        View { start: self.start, bytes, ends, skipped: 0 }
     }
 
     /// Takes a segment whose first payload byte has sequence number `seq`.
@@ -128,8 +142,7 @@ impl Prefix {
     /// `used` may be more than its length.
     pub fn keep(&mut self, payload: &[u8], used: usize, stamp: Stamp) {
         let Some(base) = self.base else { return };
-        self.consumed |= used > 0;
-        self.base = Some(base.wrapping_add(used as u32));
+        self.advance(base, used);
         if let Some(rest) = payload.get(used..).filter(|rest| !rest.is_empty()) {
             self.push(rest, stamp);
         }
@@ -140,8 +153,7 @@ impl Prefix {
         let Some(base) = self.base.filter(|_| len > 0) else {
             return;
         };
-        self.consumed = true;
-        self.base = Some(base.wrapping_add(len as u32));
+        self.advance(base, len);
         let have = len.min(self.bytes.len());
         self.bytes.drain(..have);
         self.ends.retain_mut(|(end, _)| {
@@ -156,6 +168,12 @@ impl Prefix {
         self.bytes = Vec::new();
         self.ends = Vec::new();
         self.held = Vec::new();
+    }
+
+    fn advance(&mut self, base: u32, len: usize) {
+        self.consumed |= len > 0;
+        self.start += len as u64;
+        self.base = Some(base.wrapping_add(len as u32));
     }
 
     /// The base, which becomes `seq` when there is none yet, or when nothing was read and `seq` is
@@ -257,6 +275,9 @@ mod tests {
         assert_eq!(prefix.view().segments(4), 1);
         assert_eq!(prefix.view().segments(5), 2);
         assert_eq!(prefix.view().complete_at(12), at(2));
+        assert_eq!(prefix.view().skip(4).segments(2), 1);
+        assert_eq!(prefix.view().skip(3).segments(2), 2);
+        assert_eq!(prefix.view().skip(4).complete_at(1), at(1));
     }
 
     #[test]

@@ -119,12 +119,7 @@ impl Classic {
         };
         // Can't overflow: 2^32 seconds are 4.3e18 ns, 2^32 units at most 4.3e12.
         let nanos = u64::from(u32_at(0)) * 1_000_000_000 + u64::from(u32_at(4)) * self.unit;
-        Ok(Ok(Record {
-            time: Timestamp::from_nanos(nanos),
-            wire_len,
-            data,
-            size,
-        }))
+        Ok(Ok(Record { time: Timestamp::from_nanos(nanos), wire_len, data, size }))
     }
 
     #[cold]
@@ -166,21 +161,12 @@ impl Variant {
             0x1c00_01ac => (1, 16, 28),
             _ => return None,
         };
-        Some(Self {
-            big_endian,
-            unit,
-            record_header,
-            file_header,
-        })
+        Some(Self { big_endian, unit, record_header, file_header })
     }
 }
 
 #[inline(always)]
 fn read_u32<const N: usize>(bytes: &[u8; N], at: usize, big_endian: bool) -> u32 {
     let raw = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-    if big_endian {
-        u32::from_be_bytes(raw)
-    } else {
-        u32::from_le_bytes(raw)
-    }
+    if big_endian { u32::from_be_bytes(raw) } else { u32::from_le_bytes(raw) }
 }

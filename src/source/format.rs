@@ -11,6 +11,8 @@ pub enum Format {
     Pcap,
     /// pcapng (draft-ietf-opsawg-pcapng).
     PcapNg,
+    /// Frames from an interface, no file.
+    Live,
 }
 
 /// How a stream is compressed.
@@ -95,8 +97,7 @@ fn is_tar(head: &[u8]) -> bool {
 
 fn is_text(head: &[u8]) -> bool {
     let head = head.strip_prefix(&[0xef, 0xbb, 0xbf]).unwrap_or(head);
-    head.iter()
-        .all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~') || *b >= 0x80)
+    head.iter().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | b' '..=b'~') || *b >= 0x80)
         && head.iter().any(u8::is_ascii_graphic)
 }
 

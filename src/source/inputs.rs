@@ -77,10 +77,7 @@ impl Survey {
                 Err(error) => self.errors.push(error),
             },
             Ok(_) => self.stream(path),
-            Err(cause) => self.errors.push(SourceError::Open {
-                path: path.to_owned(),
-                cause,
-            }),
+            Err(cause) => self.errors.push(SourceError::Open { path: path.to_owned(), cause }),
         }
     }
 
@@ -122,19 +119,12 @@ impl Survey {
         if self.is_new(&input.path) {
             self.plan.inputs.push(input);
         } else {
-            self.plan.skipped.push(Skipped {
-                path: input.path,
-                reason: "named twice".to_owned(),
-            });
+            self.plan.skipped.push(Skipped { path: input.path, reason: "named twice".to_owned() });
         }
     }
 
     fn stream(&mut self, path: &Path) {
-        self.plan.inputs.push(Input {
-            path: path.to_owned(),
-            first: None,
-            stream: true,
-        });
+        self.plan.inputs.push(Input { path: path.to_owned(), first: None, stream: true });
     }
 
     fn refuse(&mut self, path: &Path, what: &'static str) {
@@ -172,11 +162,7 @@ fn peek(path: &Path) -> Result<Input, SourceError> {
         first = Some(frame.stamp.time);
         ControlFlow::Break(())
     });
-    Ok(Input {
-        path: path.to_owned(),
-        first,
-        stream: false,
-    })
+    Ok(Input { path: path.to_owned(), first, stream: false })
 }
 
 #[cfg(test)]

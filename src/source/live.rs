@@ -22,11 +22,7 @@ pub struct LiveOptions {
 impl Default for LiveOptions {
     /// Whole frames, a buffer of 64 MiB, no filter.
     fn default() -> Self {
-        Self {
-            snap_len: 262_144,
-            buffer: 64 << 20,
-            filter: None,
-        }
+        Self { snap_len: 262_144, buffer: 64 << 20, filter: None }
     }
 }
 
@@ -84,12 +80,10 @@ impl Live {
             .open()
             .map_err(fail)?;
         if let Some(filter) = &options.filter {
-            handle
-                .filter(filter, true)
-                .map_err(|error| SourceError::Interface {
-                    name: name.to_owned(),
-                    what: format!("the filter \"{filter}\" isn't valid: {}", plain(error)),
-                })?;
+            handle.filter(filter, true).map_err(|error| SourceError::Interface {
+                name: name.to_owned(),
+                what: format!("the filter \"{filter}\" isn't valid: {}", plain(error)),
+            })?;
         }
         let link = handle.get_datalink().0;
         Ok(Self {
@@ -231,10 +225,7 @@ mod tests {
 
     #[test]
     fn captures_on_loopback() {
-        let options = LiveOptions {
-            filter: Some("udp".to_owned()),
-            ..LiveOptions::default()
-        };
+        let options = LiveOptions { filter: Some("udp".to_owned()), ..LiveOptions::default() };
         let mut live = match Live::open("lo", 3, &options) {
             Ok(live) => live,
             Err(error) => return eprintln!("skipped: {error}"),

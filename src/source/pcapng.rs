@@ -132,16 +132,10 @@ impl Section {
             [0x1a, 0x2b, 0x3c, 0x4d] => true,
             [0x4d, 0x3c, 0x2b, 0x1a] => false,
             _ => {
-                return Err(Damage::corrupt(
-                    offset,
-                    "a section without a byte-order magic",
-                ));
+                return Err(Damage::corrupt(offset, "a section without a byte-order magic"));
             }
         };
-        let section = Self {
-            big_endian,
-            interfaces: Vec::new(),
-        };
+        let section = Self { big_endian, interfaces: Vec::new() };
         let len = section.u32_at(head, 4);
         if !(28..=BLOCK_MAX).contains(&len) {
             return Err(bad_length(u32::from_le_bytes(SECTION_HEADER), len, offset));
@@ -272,12 +266,7 @@ impl Section {
             Ok(size) => size,
             Err(need) => return Ok(Block::Need(need)),
         };
-        let record = Record {
-            time: last,
-            wire_len,
-            data: &rest[12..12 + captured as usize],
-            size,
-        };
+        let record = Record { time: last, wire_len, data: &rest[12..12 + captured as usize], size };
         Ok(Block::Packet(interface.link, record))
     }
 
@@ -331,11 +320,7 @@ impl Section {
             return Ok(Ok(exact));
         }
         let whole = exact.next_multiple_of(4);
-        Ok(if rest.len() < whole {
-            Err(whole)
-        } else {
-            Ok(whole)
-        })
+        Ok(if rest.len() < whole { Err(whole) } else { Ok(whole) })
     }
 
     /// Calls `found` for each option (section 3.5). Ends silently where they stop making sense.
@@ -410,10 +395,7 @@ impl Resolution {
 
 #[cold]
 fn bad_length(kind: u32, len: u32, offset: u64) -> Damage {
-    Damage::corrupt(
-        offset,
-        format_args!("a block of type {kind:#x} claims {len} bytes"),
-    )
+    Damage::corrupt(offset, format_args!("a block of type {kind:#x} claims {len} bytes"))
 }
 
 #[cold]

@@ -146,13 +146,7 @@ impl Cursor {
         } else {
             return Err(format::foreign(&head[..head.len().min(HEAD)]));
         };
-        Ok(Self {
-            layout: Layout(kind),
-            offset,
-            number: 0,
-            last: Timestamp::default(),
-            input,
-        })
+        Ok(Self { layout: Layout(kind), offset, number: 0, last: Timestamp::default(), input })
     }
 
     /// Parses what is at the start of `rest`, the bytes from the cursor's offset on.
@@ -177,10 +171,7 @@ impl Cursor {
         self.number += 1;
         self.last = record.time;
         Ok(Step::Frame(Frame {
-            stamp: Stamp {
-                time: record.time,
-                frame: FrameId::new(self.input, self.number),
-            },
+            stamp: Stamp { time: record.time, frame: FrameId::new(self.input, self.number) },
             link,
             wire_len: record.wire_len,
             data: record.data,

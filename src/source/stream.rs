@@ -43,24 +43,14 @@ impl Stream {
         let source = BufReader::with_capacity(BLOCK, io::Cursor::new(head).chain(counted));
         let (to_parser, blocks) = bounded(AHEAD);
         let (spare, from_parser) = bounded(AHEAD);
-        let pump = Pump {
-            to_parser,
-            from_parser,
-        };
+        let pump = Pump { to_parser, from_parser };
         let work = move || match encoding {
             Encoding::Plain => pump.run(source, false),
             Encoding::Gzip => pump.run(MultiGzDecoder::new(source), true),
             Encoding::Zstd => pump.run(Zstd::new(source), true),
         };
-        thread::Builder::new()
-            .name("capture reader".to_owned())
-            .spawn(work)?;
-        Ok(Self {
-            blocks,
-            spare,
-            buffer: Vec::new(),
-            start: 0,
-        })
+        thread::Builder::new().name("capture reader".to_owned()).spawn(work)?;
+        Ok(Self { blocks, spare, buffer: Vec::new(), start: 0 })
     }
 
     /// The bytes at hand.
@@ -185,11 +175,7 @@ struct Zstd<R> {
 
 impl<R: BufRead> Zstd<R> {
     fn new(source: R) -> Self {
-        Self {
-            source,
-            decoder: FrameDecoder::new(),
-            in_frame: false,
-        }
+        Self { source, decoder: FrameDecoder::new(), in_frame: false }
     }
 
     /// False at the end of the source.
@@ -219,12 +205,9 @@ impl<R: BufRead> Zstd<R> {
     fn finish_frame(&mut self) -> io::Result<()> {
         self.in_frame = false;
         match self.decoder.get_checksum_from_data() {
-            Some(told) if self.decoder.get_calculated_checksum() != Some(told) => {
-                Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a Zstandard frame's checksum is wrong",
-                ))
-            }
+            Some(told) if self.decoder.get_calculated_checksum() != Some(told) => Err(
+                io::Error::new(io::ErrorKind::InvalidData, "a Zstandard frame's checksum is wrong"),
+            ),
             _ => Ok(()),
         }
     }

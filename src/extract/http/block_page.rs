@@ -76,10 +76,7 @@ mod tests {
                 "HTTP/1.1 403 Forbidden\r\n\r\n<h1>FortiGuard Intrusion Prevention - Access Blocked</h1>",
                 "fortigate",
             ),
-            (
-                "HTTP/1.1 403 Forbidden\r\nServer: Zscaler/6.2\r\n\r\n",
-                "zscaler",
-            ),
+            ("HTTP/1.1 403 Forbidden\r\nServer: Zscaler/6.2\r\n\r\n", "zscaler"),
             (
                 "HTTP/1.1 302 Moved\r\nLocation: http://10.0.0.1:15871/cgi-bin/blockpage.cgi?ws-session=1\r\n\r\n",
                 "websense",

@@ -117,10 +117,7 @@ impl Requests {
 
     fn continues_as_http(&self, client: Window<'_>) -> bool {
         self.walker.state == State::Pending { upgrade: true }
-            && matches!(
-                request_after(client.from(self.walker.at), 0),
-                Probe::Found(_)
-            )
+            && matches!(request_after(client.from(self.walker.at), 0), Probe::Found(_))
     }
 }
 
@@ -219,11 +216,7 @@ impl Conversation {
             return None;
         };
         self.answered(&response);
-        Some(Event::Response {
-            offset,
-            answers,
-            response,
-        })
+        Some(Event::Response { offset, answers, response })
     }
 
     /// The request that was cut by the end of the connection or a gap, to be asked when no bytes
@@ -417,11 +410,9 @@ mod tests {
             Event::Request { offset, request } => {
                 format!("{offset} {} {}", request.method, request.target)
             }
-            Event::Response {
-                offset,
-                answers,
-                response,
-            } => format!("{offset} {answers}: {}", response.status),
+            Event::Response { offset, answers, response } => {
+                format!("{offset} {answers}: {}", response.status)
+            }
             Event::Tunnel { client, server } => format!("tunnel {client} {server}"),
         }
     }
@@ -481,10 +472,7 @@ mod tests {
         let upgrade = b"GET /ws HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
         let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
         let client = [&upgrade[..], b"\x81\x85mask"].concat();
-        assert_eq!(
-            events(&client, switch),
-            ["0 GET /ws", "0 0: 101", "tunnel 61 56"]
-        );
+        assert_eq!(events(&client, switch), ["0 GET /ws", "0 0: 101", "tunnel 61 56"]);
         let ignored = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".repeat(2);
         assert_eq!(
             events(&upgrade.repeat(2), &ignored),
@@ -519,20 +507,14 @@ mod tests {
         let next = head.len() as u64 + 5_000_000_000;
         assert_eq!(requests.step(window(head)), Step::More(next + 1));
         assert_eq!(requests.position(), next);
-        let later = Window {
-            start: next,
-            bytes: b"GET / HTTP/1.1\r\n\r\n",
-        };
+        let later = Window { start: next, bytes: b"GET / HTTP/1.1\r\n\r\n" };
         assert!(matches!(requests.step(later), Step::Message(at, _) if at == next));
     }
 
     #[test]
     fn lost_bytes_and_nonsense_end_the_walk() {
         let mut requests = Requests::default();
-        let late = Window {
-            start: 1,
-            bytes: b"GET / HTTP/1.1\r\n\r\n",
-        };
+        let late = Window { start: 1, bytes: b"GET / HTTP/1.1\r\n\r\n" };
         assert_eq!(requests.step(late), Step::End(End::Garbled(0)));
         for bytes in [
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
@@ -540,10 +522,7 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
         ] {
             let mut requests = Requests::default();
-            assert!(matches!(
-                requests.step(window(bytes.as_bytes())),
-                Step::Message(..)
-            ));
+            assert!(matches!(requests.step(window(bytes.as_bytes())), Step::Message(..)));
             let end = requests.step(window(bytes.as_bytes()));
             assert!(matches!(end, Step::End(End::Garbled(_))), "{bytes}");
         }

@@ -72,12 +72,7 @@ fn ldap_message(bytes: &[u8]) -> Result<LdapMessage<'_>, Turn> {
     let (id, id_len) = inner(whole)?;
     let operation = *whole.get(id_len).ok_or(Turn::Never)?;
     match element(&whole[id_len..], operation) {
-        Ok((Some(content), _)) => Ok(LdapMessage {
-            id,
-            operation,
-            content,
-            len,
-        }),
+        Ok((Some(content), _)) => Ok(LdapMessage { id, operation, content, len }),
         _ => Err(Turn::Never),
     }
 }
@@ -150,10 +145,7 @@ pub(super) fn mysql(sides: Sides<'_>) -> Turn {
     let Some(capabilities) = memchr::memchr(0, greeting).map(|nul| nul + 1 + 4 + 8 + 1) else {
         return Turn::Never;
     };
-    if greeting
-        .get(capabilities + 1)
-        .is_none_or(|high| high & CLIENT_SSL == 0)
-    {
+    if greeting.get(capabilities + 1).is_none_or(|high| high & CLIENT_SSL == 0) {
         return Turn::Never;
     }
     let wanted = CLIENT_SSL | CLIENT_PROTOCOL_41;
@@ -170,21 +162,16 @@ pub(super) fn rdp(sides: Sides<'_>) -> Turn {
     const CONNECTION_REQUEST: u8 = 0xe0;
     const CONNECTION_CONFIRM: u8 = 0xd0;
     const NEGOTIATION_RESPONSE: u8 = 2;
-    let (request, confirm) = match (
-        tpkt(sides.client, CONNECTION_REQUEST),
-        tpkt(sides.server, CONNECTION_CONFIRM),
-    ) {
-        (Err(Turn::Never), _) | (_, Err(Turn::Never)) => return Turn::Never,
-        (Ok(request), confirm) => (request, confirm),
-        _ => return Turn::Later,
-    };
+    let (request, confirm) =
+        match (tpkt(sides.client, CONNECTION_REQUEST), tpkt(sides.server, CONNECTION_CONFIRM)) {
+            (Err(Turn::Never), _) | (_, Err(Turn::Never)) => return Turn::Never,
+            (Ok(request), confirm) => (request, confirm),
+            _ => return Turn::Later,
+        };
     // A cookie or routing token line may come before RDP_NEG_REQ: type 1, flags, length 8.
     let data = request.get(11..).unwrap_or_default();
     let line = memmem::find(data, b"\r\n").map_or(0, |at| at + 2);
-    if ![data, &data[line..]]
-        .iter()
-        .any(|data| matches!(data, [1, _, 8, 0, ..]))
-    {
+    if ![data, &data[line..]].iter().any(|data| matches!(data, [1, _, 8, 0, ..])) {
         return Turn::Never;
     }
     let Ok(confirm) = confirm else {
@@ -250,11 +237,7 @@ mod tests {
         vec![
             (Protocol::Ldap, LDAP_REQUEST.to_vec(), LDAP_SUCCESS.to_vec()),
             (Protocol::Postgres, SSL_REQUEST.to_vec(), b"S".to_vec()),
-            (
-                Protocol::Postgres,
-                [GSS_REQUEST, SSL_REQUEST].concat(),
-                b"NS".to_vec(),
-            ),
+            (Protocol::Postgres, [GSS_REQUEST, SSL_REQUEST].concat(), b"NS".to_vec()),
             (Protocol::Mysql, mysql_ssl_request(), mysql_greeting()),
             (Protocol::Rdp, RDP_REQUEST.to_vec(), RDP_CONFIRM.to_vec()),
         ]
@@ -282,11 +265,7 @@ mod tests {
         for (protocol, client, server) in dialogues() {
             for c in 0..client.len() {
                 // What a server says before the whole request is there is nonsense, save for MySQL.
-                let s = if protocol == Protocol::Mysql {
-                    server.len()
-                } else {
-                    0
-                };
+                let s = if protocol == Protocol::Mysql { server.len() } else { 0 };
                 let probe = starttls(&client[..c], &server[..s]);
                 assert_eq!(probe, Probe::More(c + s + 1), "{protocol:?} {c}");
             }
@@ -315,16 +294,9 @@ mod tests {
             (LDAP_REQUEST, &ldap_refused),
             (b"\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\0\x80\0", b""),
             (RDP_REQUEST, &rdp_plain),
-            (
-                b"\x03\0\0\x16\x11\xe0\0\0\0\x01\0\xc0\x01\x0a\xc1\x02\x01\0\xc2\x02\x01\x02",
-                b"",
-            ),
+            (b"\x03\0\0\x16\x11\xe0\0\0\0\x01\0\xc0\x01\x0a\xc1\x02\x01\0\xc2\x02\x01\x02", b""),
         ] {
-            assert_eq!(
-                starttls(client, server),
-                Probe::Not,
-                "{client:?} {server:?}"
-            );
+            assert_eq!(starttls(client, server), Probe::Not, "{client:?} {server:?}");
         }
     }
 

@@ -73,10 +73,7 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut names: Vec<_> = (0..=255)
-            .map(alert_name)
-            .filter(|n| *n != "unknown")
-            .collect();
+        let mut names: Vec<_> = (0..=255).map(alert_name).filter(|n| *n != "unknown").collect();
         let all = names.len();
         names.sort_unstable();
         names.dedup();

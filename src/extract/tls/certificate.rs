@@ -60,11 +60,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         GeneralName::IPAddress(octets) => address(octets).map(|a| a.to_string()),
         _ => None,
     };
-    list.general_names
-        .iter()
-        .filter_map(text)
-        .take(256)
-        .collect()
+    list.general_names.iter().filter_map(text).take(256).collect()
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {
@@ -119,10 +115,7 @@ fn short_name(oid: &str) -> Option<&'static str> {
 fn push_value(text: &mut String, value: &Any<'_>) {
     let Some(decoded) = decode(value) else {
         text.push('#');
-        value
-            .data
-            .iter()
-            .for_each(|b| text.push_str(&format!("{b:02x}")));
+        value.data.iter().for_each(|b| text.push_str(&format!("{b:02x}")));
         return;
     };
     let last = decoded.chars().count().saturating_sub(1);
@@ -153,14 +146,8 @@ fn decode(value: &Any<'_>) -> Option<String> {
         | Tag::VisibleString => Some(String::from_utf8_lossy(data).into_owned()),
         Tag::T61String => Some(data.iter().map(|&b| char::from(b)).collect()),
         Tag::BmpString => {
-            let units = data
-                .chunks_exact(2)
-                .map(|u| u16::from_be_bytes([u[0], u[1]]));
-            Some(
-                char::decode_utf16(units)
-                    .map(|c| c.unwrap_or('\u{fffd}'))
-                    .collect(),
-            )
+            let units = data.chunks_exact(2).map(|u| u16::from_be_bytes([u[0], u[1]]));
+            Some(char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect())
         }
         _ => None,
     }

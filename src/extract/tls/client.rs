@@ -82,10 +82,7 @@ pub fn client_hello(prefix: &[u8]) -> Probe<ClientHello> {
     }
     match Gathered::from(prefix) {
         None => Probe::Not,
-        Some(Gathered {
-            state: State::Cut { need },
-            ..
-        }) => Probe::More(need),
+        Some(Gathered { state: State::Cut { need }, .. }) => Probe::More(need),
         Some(gathered) => Probe::Found(gathered.read()),
     }
 }
@@ -107,10 +104,7 @@ pub fn partial_client_hello(prefix: &[u8]) -> Option<ClientHello> {
 impl ClientHello {
     /// Reads a whole message, header included.
     pub(super) fn from_message(message: &[u8]) -> Self {
-        let mut hello = Self {
-            complete: true,
-            ..Self::default()
-        };
+        let mut hello = Self { complete: true, ..Self::default() };
         hello.read_message(message);
         hello
     }
@@ -268,12 +262,8 @@ const MIN_MESSAGE: usize = MESSAGE_HEADER + 2 + 32 + 1 + 2 + 1;
 impl<'a> Gathered<'a> {
     /// `None` when it isn't a ClientHello.
     fn from(prefix: &'a [u8]) -> Option<Self> {
-        let mut gathered = Self {
-            message: Cow::Borrowed(&[]),
-            records: 0,
-            end: 0,
-            state: State::Whole,
-        };
+        let mut gathered =
+            Self { message: Cow::Borrowed(&[]), records: 0, end: 0, state: State::Whole };
         let mut empty = 0;
         loop {
             let missing = gathered.missing()?;
@@ -334,17 +324,11 @@ impl<'a> Gathered<'a> {
 
     /// How many bytes the message lacks at least; `None` when it can't be a ClientHello.
     fn missing(&self) -> Option<usize> {
-        if self
-            .message
-            .first()
-            .is_some_and(|t| *t != handshake::CLIENT_HELLO)
-        {
+        if self.message.first().is_some_and(|t| *t != handshake::CLIENT_HELLO) {
             return None;
         }
         let len = wire::message_len(&self.message).unwrap_or(MIN_MESSAGE);
-        (MIN_MESSAGE..=MAX_MESSAGE)
-            .contains(&len)
-            .then(|| len.saturating_sub(self.message.len()))
+        (MIN_MESSAGE..=MAX_MESSAGE).contains(&len).then(|| len.saturating_sub(self.message.len()))
     }
 
     fn cut(mut self, prefix: &[u8], need: usize) -> Self {
@@ -368,9 +352,7 @@ impl<'a> Gathered<'a> {
 
 /// True when an incomplete record header can still be that of a handshake record.
 fn may_continue(header: &[u8]) -> bool {
-    header
-        .first()
-        .is_none_or(|&kind| kind == content::HANDSHAKE)
+    header.first().is_none_or(|&kind| kind == content::HANDSHAKE)
 }
 
 /// Reads a hello in SSL 2.0 framing (RFC 5246 appendix E.2): a 15-bit length with the high bit
@@ -468,10 +450,7 @@ mod tests {
     #[test]
     fn old_hellos_have_no_name() {
         let bare = found(&records(22, &hello(None), &[]));
-        assert_eq!(
-            (bare.sni, bare.malformed, bare.complete),
-            (None, false, true)
-        );
+        assert_eq!((bare.sni, bare.malformed, bare.complete), (None, false, true));
         assert_eq!(bare.max_version, Version::TLS12);
         let empty = of(&[]);
         assert_eq!((empty.sni_problem, empty.malformed), (None, false));
@@ -481,16 +460,10 @@ mod tests {
 
     #[test]
     fn names_are_validated() {
-        assert_eq!(
-            of_name(b"MCR.Microsoft.com."),
-            (name("mcr.microsoft.com"), None)
-        );
+        assert_eq!(of_name(b"MCR.Microsoft.com."), (name("mcr.microsoft.com"), None));
         for address in ["192.0.2.7", "2001:db8::7", "[2001:db8::7]"] {
             let bare = address.trim_matches(['[', ']']).parse().unwrap();
-            assert_eq!(
-                of_name(address.as_bytes()),
-                (None, Some(SniProblem::Address(bare)))
-            );
+            assert_eq!(of_name(address.as_bytes()), (None, Some(SniProblem::Address(bare))));
         }
         for (raw, text) in [
             (&b"a\0.example"[..], "a\\x00.example"),
@@ -502,9 +475,7 @@ mod tests {
             assert_eq!(of_name(raw), (None, Some(problem)));
         }
         let long = [b'a'; 9000];
-        let (_, Some(SniProblem::NotAHostName(text))) = of_name(&long) else {
-            panic!()
-        };
+        let (_, Some(SniProblem::NotAHostName(text))) = of_name(&long) else { panic!() };
         assert_eq!(text.len(), 255);
     }
 
@@ -573,10 +544,7 @@ mod tests {
         let empty = [22, 3, 1, 0, 0];
         let hello = records(22, &hello(None), &[]);
         assert!(found(&[&empty.repeat(32), &hello[..]].concat()).complete);
-        assert_eq!(
-            client_hello(&[&empty.repeat(33), &hello[..]].concat()),
-            Probe::Not
-        );
+        assert_eq!(client_hello(&[&empty.repeat(33), &hello[..]].concat()), Probe::Not);
     }
 
     #[test]
@@ -622,11 +590,7 @@ mod tests {
 
     #[test]
     fn a_cut_name_is_not_a_name() {
-        let stream = records(
-            22,
-            &hello(Some(&server_name(&[(0, b"a.example.com")]))),
-            &[],
-        );
+        let stream = records(22, &hello(Some(&server_name(&[(0, b"a.example.com")]))), &[]);
         for cut in 0..stream.len() {
             let Some(hello) = partial_client_hello(&stream[..cut]) else {
                 assert!(cut < 11);
@@ -635,11 +599,7 @@ mod tests {
             assert!(!hello.complete && !hello.malformed && hello.sni_problem.is_none());
             assert!(hello.sni.is_none());
         }
-        let behind = [
-            &server_name(&[(0, b"a.example.com")])[..],
-            &ext(21, &[0; 9]),
-        ]
-        .concat();
+        let behind = [&server_name(&[(0, b"a.example.com")])[..], &ext(21, &[0; 9])].concat();
         let stream = records(22, &hello(Some(&behind)), &[]);
         let cut = partial_client_hello(&stream[..stream.len() - 5]).unwrap();
         assert_eq!(cut.sni, name("a.example.com"));

@@ -46,9 +46,7 @@ impl Ech {
         };
         let (OuterEch { config_id, .. }, sni) = outer;
         let real = SHARED_PUBLIC_NAMES.contains(&sni)
-            || known
-                .iter()
-                .any(|c| c.config_id == *config_id && *c.public_name == *sni);
+            || known.iter().any(|c| c.config_id == *config_id && *c.public_name == *sni);
         if real { Self::Outer } else { Self::Grease }
     }
 }
@@ -130,10 +128,7 @@ impl EchConfig {
         cursor.vec16()?; // public key
         cursor.vec16()?; // cipher suites
         cursor.u8()?; // maximum name length
-        Some(Self {
-            config_id,
-            public_name: HostName::parse(cursor.vec8()?)?,
-        })
+        Some(Self { config_id, public_name: HostName::parse(cursor.vec8()?)? })
     }
 }
 
@@ -162,17 +157,9 @@ mod tests {
 
     #[test]
     fn reads_both_sides_of_the_evidence() {
-        let EchOffer::Outer(ech) = outer(5) else {
-            panic!("no outer")
-        };
+        let EchOffer::Outer(ech) = outer(5) else { panic!("no outer") };
         assert_eq!(
-            (
-                ech.config_id,
-                ech.kdf,
-                ech.aead,
-                ech.enc_len,
-                ech.payload_len
-            ),
+            (ech.config_id, ech.kdf, ech.aead, ech.enc_len, ech.payload_len),
             (5, 1, 1, 32, 144)
         );
         let known = EchConfig::parse_list(&list());
@@ -194,9 +181,6 @@ mod tests {
         assert_eq!(of(outer(5), Some("real.example")), Ech::Grease);
         assert_eq!(of(outer(9), Some("cloudflare-ech.com")), Ech::Outer);
         assert_eq!(of(EchOffer::Inner, Some("public.example")), Ech::None);
-        assert_eq!(
-            Ech::classify(None, Some("public.example"), &known),
-            Ech::None
-        );
+        assert_eq!(Ech::classify(None, Some("public.example"), &known), Ech::None);
     }
 }

@@ -100,10 +100,7 @@ mod tests {
             return None;
         };
         let (mut names, mut alpn, mut versions) = (vec![], vec![], vec![]);
-        for ext in parse_tls_client_hello_extensions(ext.unwrap_or_default())
-            .ok()?
-            .1
-        {
+        for ext in parse_tls_client_hello_extensions(ext.unwrap_or_default()).ok()?.1 {
             match ext {
                 TlsExtension::SNI(list) => {
                     names.extend(list.iter().filter(|n| n.0.0 == 0).map(|n| n.1.to_vec()));
@@ -133,9 +130,7 @@ mod tests {
 
     #[test]
     fn both_readers_agree_on_recorded_hellos() {
-        CLIENTS
-            .iter()
-            .for_each(|stream| agree(first_payload(stream)));
+        CLIENTS.iter().for_each(|stream| agree(first_payload(stream)));
     }
 
     proptest! {

@@ -120,20 +120,13 @@ impl Reader {
 
     /// Reads the client's direction on, after its first hello.
     pub fn after(hello: &ClientHello) -> Self {
-        Self {
-            at: hello.len,
-            ..Self::default()
-        }
+        Self { at: hello.len, ..Self::default() }
     }
 
     /// The next event. `Not` when there is nothing more to learn from this direction.
     pub fn read(&mut self, prefix: &[u8]) -> Probe<Seen> {
         while !self.done {
-            let step = if self.left == 0 {
-                self.record(prefix)
-            } else {
-                self.handshake(prefix)
-            };
+            let step = if self.left == 0 { self.record(prefix) } else { self.handshake(prefix) };
             match step {
                 Step::On => {}
                 Step::End => self.done = true,
@@ -197,10 +190,7 @@ impl Reader {
             return Step::Need(self.at + HEADER + header.len);
         };
         self.at += HEADER + header.len;
-        Step::Event(Event::Alert(Alert {
-            level: alert[0],
-            description: alert[1],
-        }))
+        Step::Event(Event::Alert(Alert { level: alert[0], description: alert[1] }))
     }
 
     fn change_record(&mut self, header: Header, payload: &[u8]) -> Step {
@@ -230,11 +220,7 @@ impl Reader {
     fn pass(&mut self, header: Header) -> Step {
         self.empty += u32::from(header.len == 0);
         self.at += HEADER + header.len;
-        if self.empty > MAX_EMPTY_RECORDS {
-            Step::End
-        } else {
-            Step::On
-        }
+        if self.empty > MAX_EMPTY_RECORDS { Step::End } else { Step::On }
     }
 
     fn foreign(&mut self, prefix: &[u8]) -> Step {
@@ -316,10 +302,7 @@ impl Reader {
     fn join(&mut self, rest: &[u8]) -> Step {
         let len = wire::message_len(&self.message);
         let missing = len.unwrap_or(MESSAGE_HEADER) - self.message.len();
-        let Some(part) = rest
-            .get(..missing.min(rest.len()))
-            .filter(|p| !p.is_empty())
-        else {
+        let Some(part) = rest.get(..missing.min(rest.len())).filter(|p| !p.is_empty()) else {
             return Step::Need(self.need(missing));
         };
         self.message.extend_from_slice(part);
@@ -357,19 +340,15 @@ impl Reader {
     /// all that is there of it is used up. The next record's header counts too: it may be the
     /// alert that ends the matter.
     fn need(&self, missing: usize) -> usize {
-        if missing <= self.left {
-            self.at + missing
-        } else {
-            self.at + self.left + HEADER
-        }
+        if missing <= self.left { self.at + missing } else { self.at + self.left + HEADER }
     }
 
     /// Reads a whole message of one of the types that `look_at` lets through.
     fn finish(&mut self, message: &[u8]) -> Step {
         let event = match message[0] {
-            handshake::CLIENT_HELLO => Some(Event::ClientHello(Box::new(
-                ClientHello::from_message(message),
-            ))),
+            handshake::CLIENT_HELLO => {
+                Some(Event::ClientHello(Box::new(ClientHello::from_message(message))))
+            }
             handshake::SERVER_HELLO => message::server_hello(message).map(|hello| {
                 self.version = Some(hello.version);
                 Event::ServerHello(hello)
@@ -415,9 +394,7 @@ mod tests {
     }
 
     fn after_hello(stream: &[u8]) -> Vec<Event> {
-        let Probe::Found(hello) = client_hello(stream) else {
-            panic!("no hello")
-        };
+        let Probe::Found(hello) = client_hello(stream) else { panic!("no hello") };
         let seen = all(Reader::after(&hello), stream);
         seen.into_iter().map(|s| s.event).collect()
     }
@@ -435,12 +412,7 @@ mod tests {
     }
 
     fn server_hello(version: Version, alpn: Option<&'static str>, retry: bool) -> Event {
-        Event::ServerHello(ServerHello {
-            version,
-            retry,
-            alpn: alpn.map(Into::into),
-            psk: false,
-        })
+        Event::ServerHello(ServerHello { version, retry, alpn: alpn.map(Into::into), psk: false })
     }
 
     #[test]
@@ -449,31 +421,18 @@ mod tests {
         assert_eq!(seen.len(), 4);
         assert_eq!(seen[0], server_hello(Version::TLS12, Some("h2"), false));
         assert_eq!(seen[2..], [changed(false), encrypted(22, 40)]);
-        let Event::Certificates(chain) = &seen[1] else {
-            panic!("no chain")
-        };
-        let [Some(leaf), .., Some(root)] = &chain[..] else {
-            panic!("unreadable chain")
-        };
+        let Event::Certificates(chain) = &seen[1] else { panic!("no chain") };
+        let [Some(leaf), .., Some(root)] = &chain[..] else { panic!("unreadable chain") };
         let ca = "OU=Ops+CN=Re\\\"sign CA,O=Example\\, Inc.,C=ZZ";
         assert_eq!(leaf.subject, "CN=mcr.example.com,O=Contoso");
         assert_eq!(leaf.issuer, ca);
         assert_eq!(root.subject, ca);
-        assert_eq!(
-            leaf.names,
-            ["mcr.example.com", "*.data.example.com", "192.0.2.7"]
-        );
+        assert_eq!(leaf.names, ["mcr.example.com", "*.data.example.com", "192.0.2.7"]);
         assert!(!leaf.self_issued && root.self_issued);
         assert_eq!(leaf.not_after - leaf.not_before, 3650 * 86_400);
-        let ends: Vec<_> = all(Reader::new(), TLS12_SERVER)
-            .iter()
-            .map(|s| s.end)
-            .collect();
+        let ends: Vec<_> = all(Reader::new(), TLS12_SERVER).iter().map(|s| s.end).collect();
         assert_eq!(ends, [107, 1603, 1737, 1742]);
-        assert_eq!(
-            after_hello(TLS12_CLIENT),
-            [changed(false), encrypted(22, 40)]
-        );
+        assert_eq!(after_hello(TLS12_CLIENT), [changed(false), encrypted(22, 40)]);
     }
 
     #[test]
@@ -485,16 +444,10 @@ mod tests {
 
     #[test]
     fn tls13_shows_hello_and_encryption() {
-        let expected = [
-            server_hello(Version::TLS13, None, false),
-            changed(false),
-            encrypted(23, 32),
-        ];
+        let expected =
+            [server_hello(Version::TLS13, None, false), changed(false), encrypted(23, 32)];
         assert_eq!(events(TLS13_SERVER), expected);
-        assert_eq!(
-            after_hello(TLS13_CLIENT),
-            [changed(false), encrypted(23, 69)]
-        );
+        assert_eq!(after_hello(TLS13_CLIENT), [changed(false), encrypted(23, 69)]);
     }
 
     #[test]
@@ -507,9 +460,7 @@ mod tests {
         ];
         assert_eq!(events(HRR_SERVER), expected);
         let client = after_hello(HRR_CLIENT);
-        let [first, Event::ClientHello(second), last] = &client[..] else {
-            panic!("{client:?}")
-        };
+        let [first, Event::ClientHello(second), last] = &client[..] else { panic!("{client:?}") };
         assert_eq!((first, last), (&changed(false), &encrypted(23, 69)));
         assert_eq!(second.sni.as_deref(), Some("hrr.example.com"));
         assert!(second.complete);
@@ -526,13 +477,8 @@ mod tests {
         assert_eq!(events(ALERT12_SERVER), [alert(2, 70)]);
         assert_eq!(after_hello(BADCA12_CLIENT), [alert(2, 48)]);
         assert_eq!(after_hello(BADCA13_CLIENT), [alert(2, 48)]);
-        let Event::Alert(refusal) = events(ALERT12_SERVER)[0] else {
-            panic!()
-        };
-        assert_eq!(
-            (refusal.name(), refusal.is_fatal()),
-            ("protocol_version", true)
-        );
+        let Event::Alert(refusal) = events(ALERT12_SERVER)[0] else { panic!() };
+        assert_eq!((refusal.name(), refusal.is_fatal()), ("protocol_version", true));
         // A client's stream may hold nothing else.
         assert_eq!(events(&[21, 3, 1, 0, 2, 1, 0]), [alert(1, 0)]);
         assert_eq!(events(&records(21, &[1, 112], &[])), [alert(1, 112)]);
@@ -578,15 +524,9 @@ mod tests {
         assert!(matches!(reader.read(&stream), Probe::More(n) if n > stream.len()));
         assert!(reader.skip > 1 << 23);
         assert!(reader.message.is_empty());
-        assert_eq!(
-            events(&records(22, &[99; 50], &[])),
-            [Event::Unreadable(99)]
-        );
+        assert_eq!(events(&records(22, &[99; 50], &[])), [Event::Unreadable(99)]);
         let cut_chain = [11, 0, 0, 3, 0, 0, 9];
-        assert_eq!(
-            events(&records(22, &cut_chain, &[])),
-            [Event::Unreadable(11)]
-        );
+        assert_eq!(events(&records(22, &cut_chain, &[])), [Event::Unreadable(11)]);
     }
 
     /// The stream byte by byte, honouring thresholds or not.

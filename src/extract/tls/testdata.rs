@@ -57,12 +57,7 @@ pub(super) const SERVERS: [&[u8]; 7] = [
 
 /// An extension.
 pub(super) fn ext(kind: u16, data: &[u8]) -> Vec<u8> {
-    [
-        &kind.to_be_bytes(),
-        &(data.len() as u16).to_be_bytes(),
-        data,
-    ]
-    .concat()
+    [&kind.to_be_bytes(), &(data.len() as u16).to_be_bytes(), data].concat()
 }
 
 /// A server_name extension with these entries.

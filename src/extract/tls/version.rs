@@ -16,9 +16,7 @@ impl Version {
 
     /// The newest of those in a supported_versions list; reserved values (RFC 8701) don't count.
     pub(super) fn newest(list: impl Iterator<Item = u16>) -> Option<Self> {
-        list.filter(|v| matches!(v >> 8, 0x03 | 0x7f))
-            .map(Self)
-            .max_by_key(|v| v.rank())
+        list.filter(|v| matches!(v >> 8, 0x03 | 0x7f)).map(Self).max_by_key(|v| v.rank())
     }
 
     /// True for TLS 1.3, its drafts, and whatever comes after it.

@@ -98,8 +98,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn u24(&mut self) -> Option<usize> {
-        self.take(3)
-            .map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]) as usize)
+        self.take(3).map(|b| u32::from_be_bytes([0, b[0], b[1], b[2]]) as usize)
     }
 
     /// A vector with an 8-bit length (RFC 8446 section 3.4).
@@ -138,12 +137,7 @@ pub(super) fn extensions(block: &[u8]) -> impl Iterator<Item = Extension<'_>> {
         let kind = cursor.u16()?;
         let len = usize::from(cursor.u16()?);
         let data = cursor.take_at_most(len);
-        Some(Extension {
-            kind,
-            whole: &start[..4 + data.len()],
-            data,
-            complete: data.len() == len,
-        })
+        Some(Extension { kind, whole: &start[..4 + data.len()], data, complete: data.len() == len })
     })
 }
 

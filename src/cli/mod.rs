@@ -1,0 +1,51 @@
+//! Arguments and the commands behind them.
+
+mod observe;
+mod read;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Exit code for usage and input errors.
+pub(crate) const EXIT_ERROR: u8 = 2;
+
+/// Tells from packets which required destinations are blocked, which reached ones nobody expected.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Observe(observe::Args),
+}
+
+/// Where the packets come from.
+#[derive(clap::Args)]
+pub(crate) struct Inputs {
+    /// Capture files (pcap or pcapng, also .gz or .zst), folders of them, or `-` for standard
+    /// input. Several files are one capture, in the order of their first frames.
+    #[arg(value_name = "FILE|DIR|-")]
+    files: Vec<PathBuf>,
+
+    /// Capture live on this interface, or on `any`; Ctrl-C ends it with the report.
+    #[cfg(feature = "capture")]
+    #[arg(short = 'i', long = "interface", value_name = "IFACE", conflicts_with = "files")]
+    interface: Option<String>,
+
+    /// Capture only what this filter lets through (pcap-filter(7) syntax), with -i.
+    #[cfg(feature = "capture")]
+    #[arg(long, value_name = "EXPRESSION", requires = "interface")]
+    filter: Option<String>,
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Observe(args) => args.run(),
+        }
+    }
+}

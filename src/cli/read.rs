@@ -1,0 +1,136 @@
+//! Sources through the scanner.
+
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::{Context, bail};
+use egress_auditor::{
+    flow::Endpoint,
+    scan::{Census, Limits, Place, Scanner, Sink},
+    source::{Capture, End, InputStats, SourceError, plan},
+};
+
+use super::Inputs;
+
+/// What the inputs gave.
+pub(crate) struct Reading {
+    /// What the packets told.
+    pub(crate) census: Census,
+    /// What was read of each input.
+    pub(crate) inputs: Vec<InputStats>,
+    /// Frames that the kernel dropped, when live.
+    pub(crate) dropped: u64,
+    /// What couldn't be read.
+    pub(crate) errors: Vec<SourceError>,
+    /// True when the user broke off.
+    pub(crate) interrupted: bool,
+}
+
+/// Reads all inputs to their end, or until the user breaks off. Observations go to `sink` as they
+/// are made.
+pub(crate) fn read(
+    inputs: &Inputs,
+    resolvers: Arc<[Endpoint]>,
+    sink: &mut impl Sink,
+) -> anyhow::Result<Reading> {
+    let stop = stop_on_signals()?;
+    let mut scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers);
+    #[cfg(feature = "capture")]
+    if let Some(interface) = &inputs.interface {
+        return live(interface, inputs.filter.clone(), &stop, scanner, sink);
+    }
+    if inputs.files.is_empty() {
+        bail!("nothing to read: name capture files, `-` for standard input, or -i IFACE");
+    }
+    let plan = plan(&inputs.files)?;
+    for skipped in &plan.skipped {
+        eprintln!("egress-auditor: {}: skipped: {}", skipped.path.display(), skipped.reason);
+    }
+    let mut stats = Vec::new();
+    let mut errors = Vec::new();
+    for (index, input) in (0..).zip(&plan.inputs) {
+        let mut capture = match Capture::open(&input.path, index) {
+            Ok(capture) => capture,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        let result = capture.for_each(|frame| {
+            scanner.push(&frame, sink);
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        stats.push(capture.stats());
+        match result {
+            Ok(End::Complete | End::Stopped) => {}
+            Ok(End::Truncated) => {
+                if let Some(damage) = capture.stats().truncated {
+                    errors.push(SourceError::Damaged { path: input.path.clone(), damage });
+                }
+            }
+            Err(error) => errors.push(error),
+        }
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    let interrupted = stop.load(Ordering::Relaxed);
+    let census = scanner.finish().conclude(sink);
+    Ok(Reading { census, inputs: stats, dropped: 0, errors, interrupted })
+}
+
+#[cfg(feature = "capture")]
+fn live(
+    interface: &str,
+    filter: Option<String>,
+    stop: &AtomicBool,
+    mut scanner: Scanner,
+    sink: &mut impl Sink,
+) -> anyhow::Result<Reading> {
+    use egress_auditor::source::{Format, Live, LiveOptions};
+    let options = LiveOptions { filter, ..LiveOptions::default() };
+    let mut capture = Live::open(interface, 0, &options)?;
+    eprintln!("egress-auditor: capturing on {interface}; Ctrl-C ends it with the report");
+    let result = capture.for_each(stop, |frame| {
+        scanner.push(&frame, sink);
+        ControlFlow::Continue(())
+    });
+    let kernel = capture.kernel_stats()?;
+    let (frames, bytes) = capture.counted();
+    let census = scanner.finish().conclude(sink);
+    let span = census.counters.span;
+    let stats = InputStats {
+        path: interface.into(),
+        format: Format::Live,
+        link_types: vec![capture.link()],
+        frames,
+        bytes,
+        first: span.map(|(first, _)| first),
+        last: span.map(|(_, last)| last),
+        truncated: None,
+    };
+    Ok(Reading {
+        census,
+        inputs: vec![stats],
+        dropped: kernel.dropped + kernel.if_dropped,
+        errors: result.err().into_iter().collect(),
+        interrupted: false,
+    })
+}
+
+/// A flag that SIGINT and SIGTERM raise. A second signal ends the process at once.
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    use signal_hook::{consts::TERM_SIGNALS, flag};
+    let stop = Arc::new(AtomicBool::new(false));
+    for &signal in TERM_SIGNALS {
+        flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .context("cannot handle signals")?;
+    }
+    Ok(stop)
+}

@@ -1,0 +1,114 @@
+use super::{Listener, Views, directions};
+use crate::{
+    extract::{
+        Ech, Fact, Facts, Hello, Probe,
+        tls::{self, ClientHello, Event, Reader, Seen},
+    },
+    flow::{Side, View},
+};
+
+/// A TLS connection after its ClientHello.
+#[derive(Debug)]
+pub(super) struct TlsTalk {
+    client: Side,
+    ask: Reader,
+    answer: Reader,
+    ask_done: bool,
+    answer_done: bool,
+}
+
+impl TlsTalk {
+    pub(super) fn new(client: Side, hello: &ClientHello) -> Self {
+        let ask = Reader::after(hello);
+        Self { client, ask, answer: Reader::new(), ask_done: false, answer_done: false }
+    }
+
+    /// Which directions are read to the end.
+    pub(super) fn finished(&self) -> [bool; 2] {
+        let mut finished = [self.answer_done; 2];
+        finished[self.client.index()] = self.ask_done;
+        finished
+    }
+
+    pub(super) fn note_hello(
+        &self,
+        hello: &ClientHello,
+        view: View<'_>,
+        facts: &mut Facts,
+        listener: &mut impl Listener,
+    ) {
+        let stamp = view.complete_at(hello.len);
+        let ech = match tls::Ech::classify(hello.ech.as_ref(), hello.sni.as_deref(), &[]) {
+            tls::Ech::None => Ech::None,
+            tls::Ech::Grease => Ech::Grease,
+            tls::Ech::Outer => Ech::Outer,
+        };
+        listener.observe(self.client, stamp, |ends| Fact::TlsClientHello {
+            ends,
+            sni: hello.sni.clone(),
+            alpn: hello.alpn.iter().map(|protocol| protocol.to_string()).collect(),
+            ech,
+            segments: view.segments(hello.len),
+            complete: hello.complete,
+        });
+        facts.client = facts.client.or(Some(self.client));
+        let (sni, complete) = (hello.sni.clone(), hello.complete);
+        facts.hello = Some(Hello { stamp, sni, ech, quic: false, complete });
+    }
+
+    pub(super) fn step(&mut self, views: Views<'_>, facts: &mut Facts) {
+        let (ask, answer) = directions(views, self.client);
+        while !self.ask_done {
+            match self.ask.read(ask.bytes) {
+                Probe::Found(seen) => self.asked(&seen, ask, facts),
+                Probe::More(_) => break,
+                Probe::Not => self.ask_done = true,
+            }
+        }
+        while !self.answer_done {
+            match self.answer.read(answer.bytes) {
+                Probe::Found(seen) => self.answered(seen, answer, facts),
+                Probe::More(_) => break,
+                Probe::Not => self.answer_done = true,
+            }
+        }
+    }
+
+    fn asked(&mut self, seen: &Seen, view: View<'_>, facts: &mut Facts) {
+        if let Event::Alert(alert) = &seen.event
+            && alert.is_fatal()
+        {
+            let stamp = view.complete_at(seen.end);
+            facts.client_alert.get_or_insert((stamp, alert.description));
+        }
+    }
+
+    fn answered(&mut self, seen: Seen, view: View<'_>, facts: &mut Facts) {
+        let stamp = view.complete_at(seen.end);
+        match seen.event {
+            // After a HelloRetryRequest the answer is still to come (RFC 8446 section 4.1.4).
+            Event::ServerHello(hello) if !hello.retry => {
+                facts.server_hello.get_or_insert(stamp);
+            }
+            Event::Certificates(chain) => {
+                if let Some(Some(leaf)) = chain.into_iter().next() {
+                    facts.issuer.get_or_insert((stamp, leaf.issuer));
+                }
+            }
+            Event::Alert(alert) if alert.is_fatal() => {
+                facts.server_alert.get_or_insert((stamp, alert.description));
+            }
+            Event::Encrypted(record) => {
+                if !record.looks_like_alert() {
+                    facts.encrypted.get_or_insert(stamp);
+                }
+                self.ask_done = true;
+                self.answer_done = true;
+            }
+            Event::Foreign(_) => {
+                facts.not_tls.get_or_insert(stamp);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The one driver: frames of a stretch of capture in, a [`Partial`] out.
+//!
+//! A capture may be cut anywhere. Each stretch is scanned apart, and
+//! [`Partial::merge`] gives what one scan over the whole would have given. What makes this hold:
+//!
+//! - counters, stamps and DNS knowledge are commutative monoids;
+//! - a connection that a stretch can't know the beginning of is *tentative*: its payload is logged,
+//!   within the budget that bounds every prefix, and interpreted when the stretch before is there;
+//! - where one connection ends and the next on the same tuple begins is decided by what two
+//!   neighbouring packets say, never by what a table happens to hold.
+
+mod outlet;
+mod part;
+mod partial;
+mod scanner;
+mod talk;
+
+pub use part::Connection;
+pub use partial::{Census, Counters, Partial};
+pub use scanner::{Limits, Place, Scanner, Sink};

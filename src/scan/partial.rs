@@ -1,0 +1,228 @@
+use std::collections::BTreeMap;
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::{
+    base::Timestamp,
+    decode::Undecoded,
+    flow::{Endpoint, FlowKey},
+    names::Knowledge,
+    scan::{
+        Connection, Limits, Place, Sink,
+        outlet::Out,
+        part::{Boundary, Part},
+    },
+    source::{Frame, LinkType},
+};
+
+/// What a contiguous stretch of capture told.
+pub struct Partial {
+    pub(super) place: Place,
+    /// Frames, and what became of them.
+    pub counters: Counters,
+    /// What DNS told.
+    pub(super) names: Knowledge,
+    /// Finished connections, in the order in which they ended.
+    connections: Vec<Connection>,
+    /// Connections that ended, but may have begun in the stretch before: for each key in order.
+    heads: Vec<(FlowKey, Part, Boundary)>,
+    /// Connections that may go on in the next stretch, by key.
+    pub(super) open: Vec<(FlowKey, Part)>,
+    limits: Limits,
+    pub(super) resolvers: Arc<[Endpoint]>,
+}
+
+/// What is open, by flow.
+type Open = HashMap<FlowKey, Part, RandomState>;
+
+/// Frames, and what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames read.
+    pub frames: u64,
+    /// Captured bytes.
+    pub bytes: u64,
+    /// Frames not decoded, by [`Undecoded::reason`].
+    pub undecoded: BTreeMap<&'static str, u64>,
+    /// Frames of link types that aren't supported.
+    pub unsupported_links: BTreeMap<LinkType, u64>,
+    /// Packets of other protocols than TCP, UDP and ICMP errors.
+    pub other_protocol: u64,
+    /// Flows dropped from a full table before they ended, and finished connections beyond the
+    /// bound.
+    pub evicted: u64,
+    /// Capture time of the earliest and the latest frame.
+    pub span: Option<(Timestamp, Timestamp)>,
+}
+
+/// All that a capture told, ready to be judged.
+pub struct Census {
+    /// Frames, and what became of them.
+    pub counters: Counters,
+    /// What DNS told.
+    pub names: Knowledge,
+    /// All connections, in the order in which they began.
+    pub connections: Vec<Connection>,
+}
+
+impl Partial {
+    pub(super) fn new(place: Place, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
+        Self {
+            place,
+            counters: Counters::default(),
+            names: Knowledge::new(limits.lookups),
+            connections: Vec::new(),
+            heads: Vec::new(),
+            open: Vec::new(),
+            limits,
+            resolvers,
+        }
+    }
+
+    /// Appends the stretch that comes right after this one. Associative.
+    pub fn merge(mut self, later: Self, sink: &mut impl Sink) -> Self {
+        self.counters.add(later.counters);
+        self.names.union(later.names);
+        self.connections.extend(later.connections);
+        let mut open: Open = std::mem::take(&mut self.open).into_iter().collect();
+        for (key, part, boundary) in later.heads {
+            let next_may_belong = part.leaves_open() && boundary != Boundary::Idle;
+            let part = self.splice(&mut open, key, part, sink);
+            if next_may_belong {
+                open.insert(key, part);
+            } else {
+                self.ended(key, part, Some(boundary), sink);
+            }
+        }
+        for (key, part) in later.open {
+            let part = self.splice(&mut open, key, part, sink);
+            open.insert(key, part);
+        }
+        self.open = open.into_iter().collect();
+        self.open.sort_unstable_by_key(|&(key, _)| key);
+        self
+    }
+
+    /// Ends everything: nothing comes after this stretch, and what came before can't be known.
+    pub fn conclude(self, sink: &mut impl Sink) -> Census {
+        let mut whole = match self.place {
+            Place::Beginning => self,
+            Place::Later => {
+                Self::new(Place::Beginning, self.limits, self.resolvers.clone()).merge(self, sink)
+            }
+        };
+        for (key, part) in std::mem::take(&mut whole.open) {
+            whole.ended(key, part, None, sink);
+        }
+        let Self { counters, names, mut connections, .. } = whole;
+        connections.sort_by_key(|connection| (connection.tally.first, connection.key));
+        Census { counters, names, connections }
+    }
+
+    pub(super) fn ended<S: Sink>(
+        &mut self,
+        key: FlowKey,
+        part: Part,
+        boundary: Option<Boundary>,
+        sink: &mut S,
+    ) {
+        match boundary {
+            Some(boundary) if part.is_tentative() => self.heads.push((key, part, boundary)),
+            _ => {
+                let connection = part.close(key, boundary, &mut self.out(sink));
+                self.record(connection);
+            }
+        }
+    }
+
+    pub(super) fn evict<S: Sink>(&mut self, key: FlowKey, mut part: Part, sink: &mut S) {
+        let finished = part.is_finished();
+        self.counters.evicted += u64::from(!finished);
+        let mut out = self.out(sink);
+        part.settle(&key, &mut out);
+        let connection = part.close(key, None, &mut out);
+        self.record(Connection { evicted: !finished, ..connection });
+    }
+
+    pub(super) fn out<'o, S>(&'o mut self, sink: &'o mut S) -> Out<'o, S> {
+        Out { names: &mut self.names, sink, resolvers: &self.resolvers }
+    }
+
+    fn record(&mut self, connection: Connection) {
+        if self.connections.len() < self.limits.connections {
+            self.connections.push(connection);
+        } else {
+            self.counters.evicted += 1;
+        }
+    }
+
+    /// Puts a part of the later stretch behind what is open of its flow, as the same connection or
+    /// as the next one, and gives the one that is open now.
+    fn splice<S: Sink>(
+        &mut self,
+        open: &mut Open,
+        key: FlowKey,
+        mut part: Part,
+        sink: &mut S,
+    ) -> Part {
+        let Some(mut current) = open.remove(&key) else {
+            if self.place == Place::Beginning {
+                part.settle(&key, &mut self.out(sink));
+            }
+            return part;
+        };
+        let Some(boundary) = current.boundary(part.began(), part.opening) else {
+            current.join(&key, part, &mut self.out(sink));
+            return current;
+        };
+        if boundary == Boundary::Idle || !current.leaves_open() {
+            part.settle(&key, &mut self.out(sink));
+        }
+        self.ended(key, current, Some(boundary), sink);
+        part
+    }
+}
+
+impl Counters {
+    pub(super) fn frame(&mut self, frame: &Frame<'_>) {
+        self.frames += 1;
+        self.bytes += frame.data.len() as u64;
+        self.extend(frame.stamp.time, frame.stamp.time);
+    }
+
+    pub(super) fn undecoded(&mut self, why: Undecoded, link: LinkType) {
+        *self.undecoded.entry(why.reason()).or_default() += 1;
+        if why == Undecoded::UnsupportedLinkType {
+            *self.unsupported_links.entry(link).or_default() += 1;
+        }
+    }
+
+    /// Frames that gave a packet.
+    pub fn decoded(&self) -> u64 {
+        self.frames - self.undecoded.values().sum::<u64>()
+    }
+
+    fn add(&mut self, later: Self) {
+        self.frames += later.frames;
+        self.bytes += later.bytes;
+        for (reason, count) in later.undecoded {
+            *self.undecoded.entry(reason).or_default() += count;
+        }
+        for (link, count) in later.unsupported_links {
+            *self.unsupported_links.entry(link).or_default() += count;
+        }
+        self.other_protocol += later.other_protocol;
+        self.evicted += later.evicted;
+        if let Some((first, last)) = later.span {
+            self.extend(first, last);
+        }
+    }
+
+    fn extend(&mut self, first: Timestamp, last: Timestamp) {
+        let (earliest, latest) = self.span.unwrap_or((first, last));
+        self.span = Some((earliest.min(first), latest.max(last)));
+    }
+}

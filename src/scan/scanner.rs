@@ -1,0 +1,272 @@
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    base::Stamp,
+    decode::{Body, Decoder, FragmentLimits, IcmpError, Packet, Tcp, TcpFlags, Transport, Udp},
+    extract::{Ends, Fact, Listener, Observation, QuotedFlow, dns},
+    flow::{Endpoint, FlowKey, Side, Slot, Table},
+    scan::{
+        Partial,
+        outlet::Outlet,
+        part::{Boundary, Opening, Part},
+        talk::Chunk,
+    },
+    source::Frame,
+};
+
+/// Takes observations as they are made.
+pub trait Sink {
+    /// Takes one. `make` builds it, so that a sink that wants none pays nothing.
+    fn observe(&mut self, make: impl FnOnce() -> Observation);
+}
+
+/// Wants no observations.
+impl Sink for () {
+    fn observe(&mut self, _: impl FnOnce() -> Observation) {}
+}
+
+/// Collects observations.
+impl Sink for Vec<Observation> {
+    fn observe(&mut self, make: impl FnOnce() -> Observation) {
+        self.push(make());
+    }
+}
+
+/// Bounds of a scan's tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Flows open at the same time. Finished and idle ones are dropped first.
+    pub flows: usize,
+    /// DNS lookups remembered, and as many addresses.
+    pub lookups: usize,
+    /// Finished connections kept for the report.
+    pub connections: usize,
+    /// IP fragments.
+    pub fragments: FragmentLimits,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            flows: 1 << 20,
+            lookups: 1 << 20,
+            connections: 1 << 22,
+            fragments: FragmentLimits::default(),
+        }
+    }
+}
+
+/// Where a stretch lies in its capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the beginning: what was open before can't be known.
+    Beginning,
+    /// After another stretch, which may hold the beginning of its connections.
+    Later,
+}
+
+/// Consumes the frames of a contiguous stretch of capture.
+///
+/// Does no I/O and reads no clock. Memory is bounded by [`Limits`]; frames of flows that are known
+/// and have told what they can cost no allocation.
+pub struct Scanner {
+    decoder: Decoder,
+    table: Table<Part>,
+    partial: Partial,
+    limits: Limits,
+}
+
+/// Places of the flow table that each new flow pays to look at, for finished flows.
+const SWEEP: usize = 4;
+
+/// Places looked at for a flow to drop when the table is full.
+const EVICTION_SWEEP: usize = 512;
+
+impl Scanner {
+    /// A scanner for a stretch at `place`. `resolvers` are DNS servers on ports other than 53.
+    pub fn new(place: Place, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
+        Self {
+            decoder: Decoder::new(limits.fragments),
+            table: Table::new(limits.flows),
+            partial: Partial::new(place, limits, resolvers),
+            limits,
+        }
+    }
+
+    /// Takes the next frame.
+    pub fn push(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) {
+        self.partial.counters.frame(frame);
+        let Self { decoder, table, partial, limits } = self;
+        match decoder.decode(frame) {
+            Ok(packet) => {
+                let step = Step { table, partial, limits };
+                step.packet(&packet, frame.stamp, sink);
+            }
+            Err(why) => partial.counters.undecoded(why, frame.link),
+        }
+    }
+
+    /// What the stretch told. Nothing is judged to have ended.
+    pub fn finish(self) -> Partial {
+        let Self { mut partial, table, .. } = self;
+        partial.open = table.into_entries().collect();
+        partial.open.sort_unstable_by_key(|&(key, _)| key);
+        partial
+    }
+}
+
+/// One packet's way through the tables.
+struct Step<'s> {
+    table: &'s mut Table<Part>,
+    partial: &'s mut Partial,
+    limits: &'s Limits,
+}
+
+impl Step<'_> {
+    fn packet<S: Sink>(mut self, packet: &Packet<'_>, stamp: Stamp, sink: &mut S) {
+        match &packet.body {
+            Body::Tcp(tcp) => self.tcp(packet, tcp, stamp, sink),
+            Body::Udp(udp) => self.udp(packet, udp, stamp, sink),
+            Body::IcmpError(error) => self.icmp(packet, error, stamp, sink),
+            Body::Other(_) => self.partial.counters.other_protocol += 1,
+        }
+    }
+
+    fn tcp<S: Sink>(&mut self, packet: &Packet<'_>, tcp: &Tcp<'_>, stamp: Stamp, sink: &mut S) {
+        let src = Endpoint::new(packet.src, tcp.src_port);
+        let dst = Endpoint::new(packet.dst, tcp.dst_port);
+        let (key, from) = FlowKey::new(Transport::Tcp, src, dst);
+        let Some(part) = self.part(key, stamp, opening(from, tcp), sink) else { return };
+        part.tunnel = part.tunnel.or(packet.tunnel);
+        let before = part.tally.side(from).bytes;
+        part.tally.tcp(from, stamp, tcp);
+        if !tcp.payload.is_empty() {
+            let isn = part.tally.side(from).isn;
+            let syn = u32::from(tcp.flags.has(TcpFlags::SYN));
+            let seq = tcp.seq.wrapping_add(syn);
+            let chunk = Chunk { from, stamp, seq, isn, before, bytes: tcp.payload };
+            self.deliver(key, chunk, sink);
+        }
+    }
+
+    fn udp<S: Sink>(&mut self, packet: &Packet<'_>, udp: &Udp<'_>, stamp: Stamp, sink: &mut S) {
+        let src = Endpoint::new(packet.src, udp.src_port);
+        let dst = Endpoint::new(packet.dst, udp.dst_port);
+        let (key, from) = FlowKey::new(Transport::Udp, src, dst);
+        let Some(part) = self.part(key, stamp, None, sink) else { return };
+        part.tunnel = part.tunnel.or(packet.tunnel);
+        let before = part.tally.side(from).bytes;
+        part.tally.udp(from, stamp, udp.payload_len);
+        if self.is_dns(src) || self.is_dns(dst) {
+            let mut out = self.partial.out(sink);
+            let mut outlet = Outlet::new(&key, &mut out);
+            if let Ok(message) = dns::parse(udp.payload) {
+                outlet.dns(from, &message, stamp);
+            }
+        } else if !udp.payload.is_empty() {
+            let chunk = Chunk { from, stamp, seq: 0, isn: None, before, bytes: udp.payload };
+            self.deliver(key, chunk, sink);
+        }
+    }
+
+    /// An error counts for the flow that it quotes, which may never have been seen: a capture of
+    /// one direction still shows who was refused.
+    fn icmp<S: Sink>(
+        &mut self,
+        packet: &Packet<'_>,
+        error: &IcmpError,
+        stamp: Stamp,
+        sink: &mut S,
+    ) {
+        let quoted = error.quoted;
+        sink.observe(|| {
+            let ends = Ends {
+                client: quoted.src,
+                client_port: quoted.src_port,
+                server: quoted.dst,
+                server_port: quoted.dst_port,
+            };
+            let quoted = QuotedFlow { ends, transport: quoted.transport };
+            let (kind, code) = (error.kind, error.code);
+            Observation::new(stamp, Fact::IcmpError { from: packet.src, kind, code, quoted })
+        });
+        let src = Endpoint::new(quoted.src, quoted.src_port);
+        let dst = Endpoint::new(quoted.dst, quoted.dst_port);
+        let (key, about) = FlowKey::new(quoted.transport, src, dst);
+        if let Some(part) = self.part(key, stamp, None, sink) {
+            part.tally.icmp(about, stamp, packet.src, error);
+        }
+    }
+
+    fn is_dns(&self, end: Endpoint) -> bool {
+        end.port() == 53 || self.partial.resolvers.contains(&end)
+    }
+
+    /// The connection that a packet belongs to, begun here if need be.
+    fn part<S: Sink>(
+        &mut self,
+        key: FlowKey,
+        stamp: Stamp,
+        opening: Option<Opening>,
+        sink: &mut S,
+    ) -> Option<&mut Part> {
+        let mut tentative = self.partial.place == Place::Later;
+        if let Some(slot) = self.table.find(&key) {
+            let part = self.table.get_mut(slot)?;
+            let Some(boundary) = part.boundary(stamp.time, opening) else {
+                part.touch(stamp.time);
+                return self.table.get_mut(slot);
+            };
+            tentative = boundary != Boundary::Idle && part.leaves_open();
+            self.close(slot, boundary, sink);
+        } else {
+            self.make_room(stamp, sink);
+        }
+        let slot = self.table.insert(key, Part::new(key.transport(), stamp, opening, tentative));
+        self.table.get_mut(slot)
+    }
+
+    fn deliver<S: Sink>(&mut self, key: FlowKey, chunk: Chunk<&[u8]>, sink: &mut S) {
+        if let Some(part) = self.table.find(&key).and_then(|slot| self.table.get_mut(slot)) {
+            part.payload(&key, chunk, &mut self.partial.out(sink));
+        }
+    }
+
+    fn close<S: Sink>(&mut self, slot: Slot, boundary: Boundary, sink: &mut S) {
+        if let Some((key, part)) = self.table.remove(slot) {
+            self.partial.ended(key, part, Some(boundary), sink);
+        }
+    }
+
+    /// Ends idle flows a few at a time; when the table is full, drops one.
+    fn make_room<S: Sink>(&mut self, stamp: Stamp, sink: &mut S) {
+        let now = stamp.time;
+        // A margin over the idle limit, for packets that come a little out of order.
+        let margin = Duration::from_secs(60);
+        let over = |part: &Part| part.is_idle(now, margin);
+        while let Some(slot) = self.table.sweep(SWEEP, over) {
+            self.close(slot, Boundary::Idle, sink);
+        }
+        while self.table.is_full() {
+            let slot = self
+                .table
+                .sweep(EVICTION_SWEEP, Part::is_finished)
+                .or_else(|| self.table.sweep(1, |_| true))
+                .or_else(|| self.table.sweep(self.limits.flows, |_| true));
+            let Some((key, part)) = slot.and_then(|slot| self.table.remove(slot)) else { return };
+            self.partial.evict(key, part, sink);
+        }
+    }
+}
+
+/// What a segment says of how its connection was opened: a SYN says it of its sender, a SYN-ACK of
+/// its receiver.
+fn opening(from: Side, tcp: &Tcp<'_>) -> Option<Opening> {
+    if !tcp.flags.has(TcpFlags::SYN) {
+        None
+    } else if tcp.flags.has(TcpFlags::ACK) {
+        Some(Opening { client: from.other(), isn: tcp.ack.wrapping_sub(1) })
+    } else {
+        Some(Opening { client: from, isn: tcp.seq })
+    }
+}

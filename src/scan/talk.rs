@@ -1,0 +1,121 @@
+use crate::{
+    base::Stamp,
+    decode::Transport,
+    extract::{Conversation, Facts},
+    flow::{Arrival, FlowKey, Prefix, Side, View},
+    scan::{
+        Sink,
+        outlet::{Out, Outlet},
+    },
+};
+
+/// The payload of one packet of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunk<B> {
+    pub(super) from: Side,
+    pub(super) stamp: Stamp,
+    /// TCP sequence number of the first byte; 0 for UDP.
+    pub(super) seq: u32,
+    /// The sender's initial sequence number, if it was seen by now.
+    pub(super) isn: Option<u32>,
+    /// Payload bytes that the sender had sent before.
+    pub(super) before: u64,
+    pub(super) bytes: B,
+}
+
+impl Chunk<&[u8]> {
+    pub(super) fn to_owned(self) -> Chunk<Box<[u8]>> {
+        let Self { from, stamp, seq, isn, before, bytes } = self;
+        Chunk { from, stamp, seq, isn, before, bytes: bytes.into() }
+    }
+}
+
+impl Chunk<Box<[u8]>> {
+    pub(super) fn borrow(&self) -> Chunk<&[u8]> {
+        let Self { from, stamp, seq, isn, before, ref bytes } = *self;
+        Chunk { from, stamp, seq, isn, before, bytes }
+    }
+}
+
+/// The payload of a flow on its way from segments to facts.
+#[derive(Debug, Default)]
+pub(super) struct Talk {
+    streams: [Prefix; 2],
+    conversation: Conversation,
+}
+
+impl Talk {
+    pub(super) fn feed<S: Sink>(
+        &mut self,
+        key: &FlowKey,
+        chunk: Chunk<&[u8]>,
+        out: &mut Out<'_, S>,
+    ) {
+        let mut outlet = Outlet::new(key, out);
+        if key.transport() == Transport::Udp {
+            self.conversation.datagram(chunk.from, chunk.bytes, chunk.stamp, &mut outlet);
+        } else if self.conversation.wants(chunk.from) {
+            self.segment(chunk, &mut outlet);
+        }
+    }
+
+    pub(super) fn finish<S: Sink>(self, key: &FlowKey, out: &mut Out<'_, S>) -> Facts {
+        let views = [self.streams[0].view(), self.streams[1].view()];
+        self.conversation.finish(views, &mut Outlet::new(key, out))
+    }
+
+    fn segment<S: Sink>(&mut self, chunk: Chunk<&[u8]>, outlet: &mut Outlet<'_, '_, S>) {
+        let Chunk { from, stamp, seq, bytes, .. } = chunk;
+        let stream = &mut self.streams[from.index()];
+        if let Some(isn) = chunk.isn {
+            stream.anchor(isn);
+        }
+        match stream.offer(seq, bytes, stamp) {
+            Arrival::Nothing => return,
+            Arrival::Grew => {}
+            Arrival::Direct => {
+                let ends = [(bytes.len() as u32, stamp)];
+                let view = stream.view_of(bytes, &ends);
+                let used = self.step(from, Some(view), outlet);
+                self.streams[from.index()].keep(bytes, used[from.index()], stamp);
+                self.streams[from.other().index()].consume(used[from.other().index()]);
+                if used == [0, 0] {
+                    return self.release();
+                }
+            }
+        }
+        loop {
+            let used = self.step(from, None, outlet);
+            if used == [0, 0] {
+                break;
+            }
+            self.streams[0].consume(used[0]);
+            self.streams[1].consume(used[1]);
+        }
+        self.release();
+    }
+
+    /// Lets the conversation read both directions; `fresh` stands in for the bytes of `from`.
+    fn step<S: Sink>(
+        &mut self,
+        from: Side,
+        fresh: Option<View<'_>>,
+        outlet: &mut Outlet<'_, '_, S>,
+    ) -> [usize; 2] {
+        let mut views = [self.streams[0].view(), self.streams[1].view()];
+        if let Some(view) = fresh {
+            views[from.index()] = view;
+        }
+        let anchored = [self.streams[0].is_anchored(), self.streams[1].is_anchored()];
+        self.conversation.step(views, anchored, outlet)
+    }
+
+    /// Frees what nobody will read any more.
+    fn release(&mut self) {
+        for side in [Side::Low, Side::High] {
+            if !self.conversation.wants(side) {
+                self.streams[side.index()].clear();
+            }
+        }
+    }
+}

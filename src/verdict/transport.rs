@@ -1,0 +1,374 @@
+//! What became of one connection: a pure function of its stamps.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::{
+    base::{Stamp, Timestamp},
+    decode::Transport,
+    extract::{Connect, Exchange, Facts, tls::alert_name},
+    flow::{IcmpSeen, Side, SideTally},
+    scan::Connection,
+    verdict::{Outcome, Reason, Stage},
+};
+
+/// How long an answer may take before its absence means something. Above any round trip, and above
+/// the first retransmission time-out of 1 s (RFC 6298 section 2.1) and the second of 2 s.
+const ANSWER_WAIT: Duration = Duration::from_secs(3);
+
+/// The result of an attempt, with what proves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Result {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why it's inconclusive.
+    pub reason: Option<Reason>,
+    /// How far it got.
+    pub stage: Stage,
+    /// The packets that show it, in order.
+    pub proof: Vec<Proof>,
+}
+
+/// A packet that shows something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Proof {
+    /// When, and which frame.
+    pub stamp: Stamp,
+    /// What it shows, in a few words.
+    pub detail: String,
+}
+
+/// A connection from the client's point of view.
+#[derive(Clone, Copy)]
+pub struct Conduct<'c> {
+    connection: &'c Connection,
+    client: Side,
+    /// Until when an answer would have been seen.
+    until: Timestamp,
+    /// True when the capture shows only one direction of this client's traffic.
+    one_sided: bool,
+}
+
+impl<'c> Conduct<'c> {
+    /// Looks at a connection that `client` opened, in a capture that ends at `end`.
+    pub fn new(connection: &'c Connection, client: Side, end: Timestamp, one_sided: bool) -> Self {
+        Self { connection, client, until: connection.watched_until(end), one_sided }
+    }
+
+    /// What became of the connection itself, or of the destination behind it when it runs through
+    /// a proxy.
+    pub fn result(&self) -> Result {
+        let facts = self.facts();
+        match &facts.connect {
+            Some(connect) => self.through_proxy(connect),
+            None => self.direct(),
+        }
+    }
+
+    /// What became of one of the HTTP requests on this connection.
+    pub fn exchange(&self, exchange: &Exchange) -> Result {
+        let request = proof(exchange.stamp, "HTTP request");
+        let Some((stamp, status)) = exchange.status else {
+            return self.unanswered(request, Layer::HTTP);
+        };
+        let answer = proof(
+            stamp,
+            match exchange.deny_marker {
+                Some(marker) => format!("HTTP status {status}, {marker}"),
+                None => format!("HTTP status {status}"),
+            },
+        );
+        let denied = matches!(status, 407 | 451 | 470 | 511) || exchange.deny_marker.is_some();
+        let outcome = if denied { Outcome::HttpDenied } else { Outcome::Established };
+        found(outcome, Stage::Http, vec![request, answer])
+    }
+
+    fn facts(&self) -> &'c Facts {
+        &self.connection.facts
+    }
+
+    fn mine(&self) -> &'c SideTally {
+        self.connection.tally.side(self.client)
+    }
+
+    fn theirs(&self) -> &'c SideTally {
+        self.connection.tally.side(self.client.other())
+    }
+
+    fn direct(&self) -> Result {
+        let facts = self.facts();
+        if let Some(proven) = self.established() {
+            return proven;
+        }
+        if let Some(icmp) = &self.connection.tally.icmp {
+            if icmp.about == self.client && !self.theirs().payload.seen() {
+                return self.unreachable(icmp);
+            }
+        }
+        if self.connection.evicted {
+            return open(Reason::Evicted, self.transport_stage(), vec![]);
+        }
+        if facts.hello.is_some() {
+            return self.tls();
+        }
+        if let Some(exchange) = facts.exchanges.first() {
+            return self.exchange(exchange);
+        }
+        match self.connection.key.transport() {
+            Transport::Tcp => self.tcp(),
+            Transport::Udp => self.udp(),
+        }
+    }
+
+    /// An answer at the layer that the destination is about (design: a SYN-ACK is none).
+    fn established(&self) -> Option<Result> {
+        let facts = self.facts();
+        let (stage, stamp, what) =
+            if let (Some(hello), Some(stamp)) = (&facts.hello, facts.encrypted) {
+                let stage = if hello.quic { Stage::Quic } else { Stage::Tls };
+                (stage, stamp, "encrypted data from the server")
+            } else if facts.hello.is_some() || !facts.exchanges.is_empty() {
+                return None;
+            } else {
+                let stamp = self.theirs().payload.first()?;
+                (self.transport_stage(), stamp, "data from the server")
+            };
+        Some(found(Outcome::Established, stage, vec![proof(stamp, what)]))
+    }
+
+    fn tls(&self) -> Result {
+        let facts = self.facts();
+        let Some(hello) = &facts.hello else { return self.tcp() };
+        let what = if hello.complete { "ClientHello" } else { "part of a ClientHello" };
+        let request = proof(hello.stamp, what);
+        if hello.quic {
+            let mut result = self.unanswered(request, Layer::QUIC);
+            if let Some(stamp) = facts.server_hello {
+                result = found(
+                    Outcome::TransportOnly,
+                    Stage::Quic,
+                    vec![
+                        proof(hello.stamp, what),
+                        proof(stamp, "answer from the server, without a handshake"),
+                    ],
+                );
+            }
+            return result;
+        }
+        if let Some((stamp, alert)) = facts.server_alert {
+            let name = alert_name(alert);
+            let shown = proof(stamp, format!("fatal alert {alert} ({name}) from the server"));
+            return found(Outcome::TlsAlert, Stage::Tls, vec![request, shown]);
+        }
+        match facts.server_hello {
+            Some(stamp) => self.tls_unfinished(request, stamp),
+            None => self.unanswered(request, Layer::TLS),
+        }
+    }
+
+    /// ServerHello, but nothing encrypted after it: it was the client, or the capture, that ended
+    /// the handshake, unless the server's side says otherwise.
+    fn tls_unfinished(&self, request: Proof, server_hello: Stamp) -> Result {
+        let mut shown = vec![request, proof(server_hello, "ServerHello")];
+        if let Some((stamp, alert)) = self.facts().client_alert {
+            let name = alert_name(alert);
+            shown.push(proof(stamp, format!("fatal alert {alert} ({name}) from the client")));
+            return open(Reason::ClientAborted, Stage::Tls, shown);
+        }
+        if self.until.since(server_hello.time) < ANSWER_WAIT && !self.is_closed() {
+            return open(Reason::CaptureEnded, Stage::Tls, shown);
+        }
+        found(Outcome::TransportOnly, Stage::Tls, shown)
+    }
+
+    /// A request at some layer without an answer: reset, closed or silence.
+    fn unanswered(&self, request: Proof, layer: Layer) -> Result {
+        let asked = request.stamp;
+        let after = |stamp: &Stamp| *stamp >= asked;
+        let server_reset = self.theirs().rst.last().filter(after);
+        let server_close = self.theirs().fin.last().filter(after);
+        let client_left = earliest(self.mine().rst.last(), self.mine().fin.last()).filter(after);
+        let mut shown = vec![request];
+        if self.theirs().packets == 0 || (self.one_sided && server_reset.is_none()) {
+            return open(Reason::OneSided, layer.stage, shown);
+        }
+        if let Some(stamp) = server_reset.filter(|reset| client_left.is_none_or(|c| *reset <= c)) {
+            shown.push(proof(stamp, "RST from the server's address"));
+            return found(layer.reset, layer.stage, shown);
+        }
+        if let Some(stamp) = server_close.filter(|close| client_left.is_none_or(|c| *close <= c)) {
+            shown.push(proof(stamp, "FIN from the server's address"));
+            return found(layer.closed, layer.stage, shown);
+        }
+        let waited_until = client_left.map_or(self.until, |stamp| stamp.time.min(self.until));
+        if waited_until.since(asked.time) >= ANSWER_WAIT {
+            let seconds = waited_until.since(asked.time).as_secs();
+            if let Some(stamp) = client_left {
+                shown.push(proof(stamp, format!("the client gives up after {seconds} s")));
+            }
+            return found(layer.no_answer, layer.stage, shown);
+        }
+        let reason =
+            if client_left.is_some() { Reason::ClientAborted } else { Reason::CaptureEnded };
+        open(reason, layer.stage, shown)
+    }
+
+    /// TCP without anything that an extractor knew, and without data from the server.
+    fn tcp(&self) -> Result {
+        let (mine, theirs) = (self.mine(), self.theirs());
+        if let Some(stamp) = theirs.syn_ack.first() {
+            return found(Outcome::TransportOnly, Stage::Tcp, vec![proof(stamp, "SYN-ACK")]);
+        }
+        let Some(syn) = mine.syn.first() else {
+            return open(Reason::Midstream, Stage::Tcp, vec![]);
+        };
+        let mut shown = vec![proof(syn, "SYN")];
+        if let Some(stamp) = theirs.rst.first() {
+            shown.push(proof(stamp, "RST in answer to the SYN"));
+            return found(Outcome::TcpReset, Stage::Tcp, shown);
+        }
+        if theirs.packets > 0 {
+            return found(Outcome::TransportOnly, Stage::Tcp, shown);
+        }
+        // Only a client that heard a SYN-ACK sends an ACK.
+        if mine.acks.seen() || (self.one_sided && mine.syn.count < 2) {
+            return open(Reason::OneSided, Stage::Tcp, shown);
+        }
+        if self.until.since(syn.time) < ANSWER_WAIT {
+            return open(Reason::CaptureEnded, Stage::Tcp, shown);
+        }
+        if let Some(last) = mine.syn.last().filter(|last| *last != syn) {
+            let count = mine.syn.count;
+            shown.push(proof(last, format!("SYN sent {count} times, never answered")));
+        }
+        found(Outcome::TcpNoAnswer, Stage::Tcp, shown)
+    }
+
+    fn udp(&self) -> Result {
+        let Some(request) = self.mine().payload.first() else {
+            return open(Reason::OneSided, Stage::Udp, vec![]);
+        };
+        let shown = vec![proof(request, "first datagram")];
+        if self.one_sided {
+            open(Reason::OneSided, Stage::Udp, shown)
+        } else if self.until.since(request.time) < ANSWER_WAIT {
+            open(Reason::CaptureEnded, Stage::Udp, shown)
+        } else {
+            found(Outcome::UdpNoAnswer, Stage::Udp, shown)
+        }
+    }
+
+    fn unreachable(&self, icmp: &IcmpSeen) -> Result {
+        let IcmpSeen { stamp, from, v6, kind, code, .. } = *icmp;
+        let name = if v6 { "ICMPv6" } else { "ICMP" };
+        let meaning = icmp_meaning(v6, kind, code);
+        let shown = proof(stamp, format!("{name} type {kind} code {code} ({meaning}) from {from}"));
+        let first = self.mine().syn.first().or(self.mine().payload.first());
+        let proofs = first.map(|stamp| proof(stamp, "first packet")).into_iter().chain([shown]);
+        found(Outcome::IcmpUnreachable, self.transport_stage(), proofs.collect())
+    }
+
+    fn through_proxy(&self, connect: &Connect) -> Result {
+        let request = proof(connect.stamp, format!("CONNECT {}", connect.target));
+        let Some((stamp, status)) = connect.status else {
+            return self.unanswered(request, Layer::PROXY);
+        };
+        let answer = proof(stamp, format!("proxy answers {status}"));
+        match status {
+            200..=299 => {
+                let mut inner = self.direct();
+                // The proxy said that it reached the target; that it opened the connection is all.
+                if self.facts().hello.is_none() && inner.outcome == Outcome::Established {
+                    inner.stage = Stage::Proxy;
+                }
+                inner.proof.insert(0, answer);
+                inner
+            }
+            500..=599 => found(Outcome::ProxyFailed, Stage::Proxy, vec![request, answer]),
+            _ => found(Outcome::ProxyDenied, Stage::Proxy, vec![request, answer]),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        let ends = [self.mine(), self.theirs()];
+        ends.iter().any(|side| side.fin.seen() || side.rst.seen())
+    }
+
+    fn transport_stage(&self) -> Stage {
+        match self.connection.key.transport() {
+            Transport::Tcp => Stage::Tcp,
+            Transport::Udp => Stage::Udp,
+        }
+    }
+}
+
+/// The outcomes of a request that nobody answers.
+#[derive(Clone, Copy)]
+struct Layer {
+    stage: Stage,
+    reset: Outcome,
+    closed: Outcome,
+    no_answer: Outcome,
+}
+
+impl Layer {
+    const TLS: Self = Self {
+        stage: Stage::Tls,
+        reset: Outcome::TlsReset,
+        closed: Outcome::TlsClosed,
+        no_answer: Outcome::TlsNoAnswer,
+    };
+    const HTTP: Self = Self {
+        stage: Stage::Http,
+        reset: Outcome::HttpReset,
+        closed: Outcome::HttpClosed,
+        no_answer: Outcome::HttpNoAnswer,
+    };
+    const QUIC: Self = Self {
+        stage: Stage::Quic,
+        reset: Outcome::QuicNoAnswer,
+        closed: Outcome::QuicNoAnswer,
+        no_answer: Outcome::QuicNoAnswer,
+    };
+    const PROXY: Self = Self {
+        stage: Stage::Proxy,
+        reset: Outcome::ProxyFailed,
+        closed: Outcome::ProxyFailed,
+        no_answer: Outcome::ProxyFailed,
+    };
+}
+
+/// The meaning of a code, in the words of RFC 792, RFC 1812 section 5.2.7.1 and RFC 4443.
+fn icmp_meaning(v6: bool, kind: u8, code: u8) -> &'static str {
+    match (v6, kind, code) {
+        (false, 11, _) | (true, 3, _) => "time exceeded in transit",
+        (false, 3, 0) | (true, 1, 0) => "no route to the network",
+        (false, 3, 1) | (true, 1, 3) => "host unreachable",
+        (false, 3, 2) => "protocol unreachable",
+        (false, 3, 3) | (true, 1, 4) => "port unreachable",
+        (false, 3, 9 | 10 | 13) | (true, 1, 1) => "administratively prohibited",
+        (true, 1, 5) => "source address failed policy",
+        (true, 1, 6) => "route rejected",
+        _ => "unreachable",
+    }
+}
+
+/// The device that sent the ICMP error, when it isn't the destination itself.
+pub(super) fn refusing_device(icmp: &IcmpSeen, server: IpAddr) -> Option<IpAddr> {
+    (icmp.from != server).then_some(icmp.from)
+}
+
+fn earliest(a: Option<Stamp>, b: Option<Stamp>) -> Option<Stamp> {
+    a.into_iter().chain(b).min()
+}
+
+fn proof(stamp: Stamp, detail: impl Into<String>) -> Proof {
+    Proof { stamp, detail: detail.into() }
+}
+
+fn found(outcome: Outcome, stage: Stage, proof: Vec<Proof>) -> Result {
+    Result { outcome, reason: None, stage, proof }
+}
+
+fn open(reason: Reason, stage: Stage, proof: Vec<Proof>) -> Result {
+    Result { outcome: Outcome::Inconclusive, reason: Some(reason), stage, proof }
+}
