@@ -273,7 +273,8 @@ fn is(word: &[u8], wanted: &str) -> bool {
 
 /// Whether the line's first word is one of these.
 fn is_one_of(line: &[u8], commands: &[&str]) -> bool {
-    commands.iter().any(|command| is(first_word(line), command))
+    let word = first_word(line);
+    commands.iter().any(|command| is(word, command))
 }
 
 fn first_word(line: &[u8]) -> &[u8] {
