@@ -67,6 +67,7 @@ pub(super) fn v6(span: Span<'_>, path: Path) -> Walk<'_> {
 }
 
 /// What an IP packet carries, through its extension headers.
+#[inline(always)]
 pub(super) fn payload<'a>(protocol: u8, span: Span<'a>, head: Head) -> Walk<'a> {
     match protocol {
         protocol::TCP => transport::tcp(span, head),
@@ -107,6 +108,7 @@ fn plain_v4(bytes: &[u8]) -> Option<Ipv4Header> {
     })
 }
 
+#[inline(never)]
 fn rare_payload<'a>(mut protocol: u8, mut span: Span<'a>, head: Head) -> Walk<'a> {
     let is_v6 = head.src.is_ipv6();
     for _ in 0..MAX_EXTENSIONS {

@@ -47,11 +47,13 @@ impl Decoder {
 
     /// The innermost IP packet of a frame, from any link type, through any known encapsulation.
     ///
-    /// The frame that completes a fragmented datagram gives the whole datagram. A UDP tunnel whose
-    /// content can't be decoded is given as the plain UDP datagram that it is.
+    /// The frame that completes a fragmented datagram gives the whole datagram; fragments may
+    /// repeat bytes but not contradict each other. A UDP tunnel whose content can't be decoded is
+    /// given as the plain UDP datagram that it is.
     ///
     /// # Errors
     /// The reason why there is no packet; to be counted, never fatal.
+    #[inline]
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Packet<'a>, Undecoded> {
         let span = Span::new(frame.data, frame.wire_len);
         match link::frame(frame.link, span, Path::OUTSIDE) {

@@ -6,7 +6,7 @@ use super::{
 };
 
 /// A TCP segment (RFC 9293 section 3.1). Options may be cut off; the first 20 bytes may not.
-#[inline]
+#[inline(always)]
 pub(super) fn tcp(span: Span<'_>, head: Head) -> Walk<'_> {
     let Some(h) = span.here.first_chunk::<20>() else {
         return Err(Undecoded::TruncatedTransport.into());
@@ -28,7 +28,7 @@ pub(super) fn tcp(span: Span<'_>, head: Head) -> Walk<'_> {
 }
 
 /// A UDP datagram (RFC 768), or what the tunnel that it is part of carries.
-#[inline]
+#[inline(always)]
 pub(super) fn udp(span: Span<'_>, head: Head) -> Walk<'_> {
     let Some((h, rest)) = span.take::<8>() else {
         return Err(Undecoded::TruncatedTransport.into());

@@ -11,7 +11,7 @@ use super::{
 ///
 /// A port alone proves nothing: reserved bits, versions and lengths must hold too. `None` when
 /// they don't; an error when what is inside can't be decoded.
-#[inline]
+#[inline(always)]
 pub(super) fn in_udp<'a>(src: u16, dst: u16, span: Span<'a>, path: Path) -> Option<Walk<'a>> {
     match (src, dst) {
         (_, 2152) => gtp(span, path),
