@@ -46,24 +46,22 @@ fn finds_the_packets_of_the_ground_truth() {
     let mut rows = 0;
     let mut differ = Vec::new();
     for truth in truths(&root) {
-        {
-            let file = truth["file"].as_str().unwrap();
-            let Some(mut seen) = decode(&root.join(file)) else {
-                eprintln!("{file}: container not read by this test");
-                continue;
-            };
-            files += 1;
-            let expected = census(&truth);
-            seen.udp.retain(|way, _| !expected.tunneled.contains(way));
-            rows += expected.tcp.len() + expected.udp.len() + expected.unreachable.len();
-            let mut report = compare("tcp", &seen.tcp, &expected.tcp);
-            report += &compare("udp", &seen.udp, &expected.udp);
-            report += &compare("icmp", &seen.unreachable, &expected.unreachable);
-            let explained = EXPLAINED.iter().any(|(end, _)| file.ends_with(end));
-            if report.is_empty() == explained {
-                let lines: Vec<_> = report.lines().take(6).collect();
-                differ.push(format!("{file} {:?}\n{}", seen.undecoded, lines.join("\n")));
-            }
+        let file = truth["file"].as_str().unwrap();
+        let Some(mut seen) = decode(&root.join(file)) else {
+            eprintln!("{file}: container not read by this test");
+            continue;
+        };
+        files += 1;
+        let expected = census(&truth);
+        seen.udp.retain(|way, _| !expected.tunneled.contains(way));
+        rows += expected.tcp.len() + expected.udp.len() + expected.unreachable.len();
+        let mut report = compare("tcp", &seen.tcp, &expected.tcp);
+        report += &compare("udp", &seen.udp, &expected.udp);
+        report += &compare("icmp", &seen.unreachable, &expected.unreachable);
+        let explained = EXPLAINED.iter().any(|(end, _)| file.ends_with(end));
+        if report.is_empty() == explained {
+            let lines: Vec<_> = report.lines().take(6).collect();
+            differ.push(format!("{file} {:?}\n{}", seen.undecoded, lines.join("\n")));
         }
     }
     eprintln!("{files} files, {rows} rows");
