@@ -1,10 +1,10 @@
 //! X.509 certificates (RFC 5280), read by x509-parser. This is the one file that names it.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, fmt::Write, net::IpAddr};
 
 use x509_parser::{
     certificate::{X509Certificate, X509CertificateParser},
-    der_parser::asn1_rs::{Any, Tag},
+    der_parser::asn1_rs::{Any, Oid, Tag},
     extensions::{GeneralName, SubjectAlternativeName},
     nom::Parser,
     oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME,
@@ -60,7 +60,11 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         GeneralName::IPAddress(octets) => address(octets).map(|a| a.to_string()),
         _ => None,
     };
-    list.general_names.iter().filter_map(text).take(256).collect()
+    list.general_names
+        .iter()
+        .filter_map(text)
+        .take(256)
+        .collect()
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {
@@ -70,6 +74,10 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
+/// Where the text of a name is broken off; RFC 5280 appendix A.1 bounds most attributes to 64
+/// characters.
+const MAX_NAME: usize = 1024;
+
 /// A distinguished name as text (RFC 4514 section 2): last RDN first.
 fn rfc4514(name: &X509Name<'_>) -> String {
     let rdns: Vec<_> = name.iter_rdn().collect();
@@ -77,14 +85,25 @@ fn rfc4514(name: &X509Name<'_>) -> String {
     for (i, rdn) in rdns.iter().rev().enumerate() {
         text.push_str(if i == 0 { "" } else { "," });
         for (j, attribute) in rdn.iter().enumerate() {
+            if text.len() > MAX_NAME {
+                return text;
+            }
             text.push_str(if j == 0 { "" } else { "+" });
-            let oid = attribute.attr_type().to_id_string();
-            text.push_str(short_name(&oid).unwrap_or(&oid));
+            text.push_str(&attribute_name(attribute.attr_type()));
             text.push('=');
             push_value(&mut text, attribute.attr_value());
         }
     }
     text
+}
+
+fn attribute_name(oid: &Oid<'_>) -> Cow<'static, str> {
+    // Arcs of any size could be asked for, and printing them takes quadratic time.
+    if oid.as_bytes().len() > 32 {
+        return "?".into();
+    }
+    let dotted = oid.to_id_string();
+    short_name(&dotted).map_or(dotted.into(), Cow::Borrowed)
 }
 
 /// The registered short name of an attribute type (RFC 4514 section 3, RFC 4519, RFC 2985).
@@ -111,27 +130,32 @@ fn short_name(oid: &str) -> Option<&'static str> {
     })
 }
 
-/// A value, escaped (RFC 4514 section 2.4); in hexadecimal when it isn't a string.
+/// A value, escaped (RFC 4514 section 2.4); its content in hexadecimal when it isn't a string.
 fn push_value(text: &mut String, value: &Any<'_>) {
-    let Some(decoded) = decode(value) else {
+    let Some(mut decoded) = decode(value) else {
         text.push('#');
-        value.data.iter().for_each(|b| text.push_str(&format!("{b:02x}")));
+        push_hex(text, "", &value.data[..value.data.len().min(MAX_NAME)]);
         return;
     };
+    if let Some((end, _)) = decoded.char_indices().nth(MAX_NAME) {
+        decoded.truncate(end);
+    }
     let last = decoded.chars().count().saturating_sub(1);
     for (i, c) in decoded.chars().enumerate() {
         match c {
             '"' | '+' | ',' | ';' | '<' | '>' | '\\' => text.extend(['\\', c]),
             '#' if i == 0 => text.push_str("\\#"),
             ' ' if i == 0 || i == last => text.push_str("\\ "),
-            c if c.is_control() => {
-                let mut utf8 = [0; 4];
-                for b in c.encode_utf8(&mut utf8).bytes() {
-                    text.push_str(&format!("\\{b:02x}"));
-                }
-            }
+            c if c.is_control() => push_hex(text, "\\", c.encode_utf8(&mut [0; 4]).as_bytes()),
             c => text.push(c),
         }
+    }
+}
+
+fn push_hex(text: &mut String, before: &str, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{before}{byte:02x}");
     }
 }
 
@@ -146,9 +170,58 @@ fn decode(value: &Any<'_>) -> Option<String> {
         | Tag::VisibleString => Some(String::from_utf8_lossy(data).into_owned()),
         Tag::T61String => Some(data.iter().map(|&b| char::from(b)).collect()),
         Tag::BmpString => {
-            let units = data.chunks_exact(2).map(|u| u16::from_be_bytes([u[0], u[1]]));
-            Some(char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect())
+            let units = data
+                .chunks_exact(2)
+                .map(|u| u16::from_be_bytes([u[0], u[1]]));
+            Some(
+                char::decode_utf16(units)
+                    .map(|c| c.unwrap_or('\u{fffd}'))
+                    .collect(),
+            )
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use x509_parser::der_parser::asn1_rs::{Class, Header, Length};
+
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        let len = (content.len() as u32).to_be_bytes();
+        [&[tag, 0x83, len[1], len[2], len[3]][..], content].concat()
+    }
+
+    fn value(tag: Tag, data: &[u8]) -> String {
+        let len = Length::Definite(data.len());
+        let any = Any::new(Header::new(Class::Universal, false, tag, len), data);
+        let mut text = String::new();
+        push_value(&mut text, &any);
+        text
+    }
+
+    #[test]
+    fn values_are_escaped() {
+        assert_eq!(
+            value(Tag::Utf8String, b" a,b\\\n# "),
+            "\\ a\\,b\\\\\\0a#\\ "
+        );
+        assert_eq!(value(Tag::Utf8String, b"#1"), "\\#1");
+        assert_eq!(value(Tag::BmpString, &[0, 0x41, 1, 0x42]), "A\u{142}");
+        assert_eq!(value(Tag::T61String, &[0xe9]), "\u{e9}");
+        assert_eq!(value(Tag::Integer, &[1, 0xff]), "#01ff");
+        assert_eq!(value(Tag::Utf8String, &[b'x'; 9000]).len(), MAX_NAME);
+    }
+
+    #[test]
+    fn a_huge_attribute_type_costs_nothing() {
+        let mut oid = vec![0x2a];
+        oid.resize(60_000, 0xff);
+        oid.push(1);
+        let attribute = tlv(0x30, &[tlv(6, &oid), tlv(12, b"x")].concat());
+        let name = tlv(0x30, &tlv(0x31, &attribute));
+        let (_, name) = X509Name::from_der(&name).unwrap();
+        assert_eq!(rfc4514(&name), "?=x");
     }
 }

@@ -94,7 +94,10 @@ mod tests {
     use proptest::prelude::*;
     use tls_parser::{TlsClientHelloContents, parse_tls_client_hello_extensions};
 
-    fn of_parser(message: &[u8]) -> Option<(Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<u16>)> {
+    /// Names, protocols and versions.
+    type Offer = (Vec<Vec<u8>>, Vec<Vec<u8>>, Vec<u16>);
+
+    fn of_parser(message: &[u8]) -> Option<Offer> {
         let TlsMessageHandshake::ClientHello(TlsClientHelloContents { ext, .. }) = parse(message)?
         else {
             return None;
