@@ -48,17 +48,9 @@ fn names(rules: &[String]) -> [(&'static str, Vec<String>); 3] {
     let mut pick = || rules[numbers.below(rules.len() as u64) as usize].clone();
     let text = |rule: String| rule.trim_start_matches('.').replace('*', "x1");
     let hit: Vec<String> = (0..1024).map(|_| text(pick())).collect();
-    let miss = hit
-        .iter()
-        .map(|name| name.replacen("svc", "none", 1).replace(".net", ".org"));
-    let deep = hit
-        .iter()
-        .map(|name| format!("{}{name}", "a.b.c.d.e.f.g.h.".repeat(4)));
-    [
-        ("hit", hit.clone()),
-        ("miss", miss.collect()),
-        ("deep", deep.collect()),
-    ]
+    let miss = hit.iter().map(|name| name.replacen("svc", "none", 1).replace(".net", ".org"));
+    let deep = hit.iter().map(|name| format!("{}{name}", "a.b.c.d.e.f.g.h.".repeat(4)));
+    [("hit", hit.clone()), ("miss", miss.collect()), ("deep", deep.collect())]
 }
 
 fn matcher(rules: &[String]) -> NameMatcher<u32> {
@@ -76,10 +68,7 @@ fn glob(rule: &str) -> String {
 }
 
 fn regex(rule: &str) -> String {
-    let text = rule
-        .trim_start_matches(['.', '*'])
-        .replace('.', "\\.")
-        .replace('*', "[^.]*");
+    let text = rule.trim_start_matches(['.', '*']).replace('.', "\\.").replace('*', "[^.]*");
     match rule.as_bytes()[0] {
         b'.' => format!("^(?:.*\\.)?{text}$"),
         b'*' => format!("^.+{}$", text),
@@ -98,12 +87,7 @@ fn time(
     let mut group = c.benchmark_group(group);
     group.throughput(Throughput::Elements(names.len() as u64));
     group.bench_function(id, |b| {
-        b.iter(|| {
-            names
-                .iter()
-                .map(|name| look(black_box(name)))
-                .fold(0, u32::wrapping_add)
-        });
+        b.iter(|| names.iter().map(|name| look(black_box(name))).fold(0, u32::wrapping_add));
     });
     group.finish();
 }
@@ -126,9 +110,7 @@ fn name_rules(c: &mut Criterion) {
                 count
             };
             time(c, kind, id("all"), &names, count);
-            time(c, kind, id("best"), &names, |name| {
-                matcher.most_specific(name).unwrap_or(0)
-            });
+            time(c, kind, id("best"), &names, |name| matcher.most_specific(name).unwrap_or(0));
             if size <= 10_000 {
                 others(c, kind, &rules, &patterns, &names);
             }
@@ -154,15 +136,11 @@ fn others(
         globs.add(globset::Glob::new(&glob(rule)).unwrap());
     }
     let globs = globs.build().unwrap();
-    time(c, kind, id("globset"), few, |name| {
-        globs.matches(name).len() as u32
-    });
+    time(c, kind, id("globset"), few, |name| globs.matches(name).len() as u32);
 
     let regexes = rules.iter().map(|rule| regex(rule));
-    let regexes = regex::bytes::RegexSetBuilder::new(regexes)
-        .unicode(false)
-        .size_limit(1 << 30)
-        .build();
+    let regexes =
+        regex::bytes::RegexSetBuilder::new(regexes).unicode(false).size_limit(1 << 30).build();
     match regexes {
         Ok(set) => time(c, kind, id("RegexSet"), few, |name| {
             set.matches(name.as_bytes()).iter().count() as u32

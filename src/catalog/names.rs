@@ -134,10 +134,8 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             ranked: Vec::new(),
         };
         matcher.add_node();
-        let slots: Vec<u32> = ranked
-            .iter()
-            .map(|(_, pattern, _)| matcher.insert(pattern))
-            .collect();
+        let slots: Vec<u32> =
+            ranked.iter().map(|(_, pattern, _)| matcher.insert(pattern)).collect();
         let ids: Vec<Id> = ranked.into_iter().map(|(_, _, id)| id).collect();
         matcher.place(&slots, &ids);
         matcher
@@ -171,9 +169,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
                 true => (here.exact, here.below),
                 false => (here.open, self.nodes[node as usize + 1].exact),
             };
-            self.ranked[from as usize..to as usize]
-                .iter()
-                .for_each(&mut *found);
+            self.ranked[from as usize..to as usize].iter().for_each(&mut *found);
             if rest.is_empty() || here.gaps == LEAF {
                 return;
             }
@@ -199,9 +195,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
         found: &mut impl FnMut(&'m Ranked<Id>),
     ) {
         for &shape in &self.shapes[gaps as usize] {
-            let mut next = self
-                .group(node, shape, label)
-                .map_or(END, |group| group.first);
+            let mut next = self.group(node, shape, label).map_or(END, |group| group.first);
             while next != END {
                 let member = self.members[next as usize];
                 if Label::new(self.labels.get(member.label)).matches(label) {
@@ -227,8 +221,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             (group.parent, group.shape) == (parent, shape)
                 && shape.ends(member) == Some((prefix, suffix))
         };
-        self.groups
-            .find(self.labels.hash(parent, prefix, suffix), is_it)
+        self.groups.find(self.labels.hash(parent, prefix, suffix), is_it)
     }
 
     /// Adds the pattern's nodes and gives its slot: three for each node, in `Node`'s order.
@@ -250,12 +243,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
 
     fn add_node(&mut self) -> u32 {
         let gaps = LEAF;
-        self.nodes.push(Node {
-            exact: 0,
-            open: 0,
-            below: 0,
-            gaps,
-        });
+        self.nodes.push(Node { exact: 0, open: 0, below: 0, gaps });
         // Three slots for each node must have numbers as well.
         index(self.nodes.len() * 3) / 3 - 1
     }
@@ -266,11 +254,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
         let labels = &self.labels;
         self.edges.insert_unique(
             labels.hash(parent, label.as_bytes(), b""),
-            Edge {
-                parent,
-                child,
-                label: text,
-            },
+            Edge { parent, child, label: text },
             |edge| labels.hash(edge.parent, labels.get(edge.label).as_bytes(), b""),
         );
         let gaps = &mut self.nodes[parent as usize].gaps;
@@ -296,12 +280,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             shapes.push(shape);
         }
         let first = index(self.members.len());
-        let group = Group {
-            parent,
-            shape,
-            label,
-            first,
-        };
+        let group = Group { parent, shape, label, first };
         let labels = &self.labels;
         let ends = |group: &Group| group.shape.ends(labels.get(group.label).as_bytes());
         let hash = |group: &Group| {
@@ -340,10 +319,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             ranks[*at as usize] = index(rank);
             *at += 1;
         }
-        let ranked = |rank: u32| Ranked {
-            id: ids[rank as usize],
-            rank,
-        };
+        let ranked = |rank: u32| Ranked { id: ids[rank as usize], rank };
         self.ranked = ranks.into_iter().map(ranked).collect();
     }
 }
@@ -358,10 +334,7 @@ impl Labels {
         let start = index(self.text.len());
         self.text.push_str(label);
         // A pattern's label stays below 8 KiB: see `MAX_PARAMETER`.
-        Text {
-            start,
-            len: label.len() as u16,
-        }
+        Text { start, len: label.len() as u16 }
     }
 
     fn hash(&self, parent: u32, prefix: &[u8], suffix: &[u8]) -> u64 {
@@ -382,20 +355,14 @@ impl Shape {
     /// The two ends of a label; `None` when it is too short.
     fn ends(self, label: &[u8]) -> Option<(&[u8], &[u8])> {
         let (prefix, suffix) = (usize::from(self.prefix), usize::from(self.suffix));
-        let after = label
-            .len()
-            .checked_sub(suffix)
-            .filter(|&after| after >= prefix)?;
+        let after = label.len().checked_sub(suffix).filter(|&after| after >= prefix)?;
         Some((&label[..prefix], &label[after..]))
     }
 }
 
 /// A position in one of the lists.
 fn index(position: usize) -> u32 {
-    assert!(
-        position < NO_GAPS as usize,
-        "too many name patterns: {position} parts"
-    );
+    assert!(position < NO_GAPS as usize, "too many name patterns: {position} parts");
     position as u32
 }
 
@@ -418,22 +385,15 @@ mod tests {
 
     #[test]
     fn finds_all_and_the_most_specific() {
-        let texts = [
-            "*", "*.x.y", ".x.y", "md-*.x.y", "md-1.x.y", "*.{p}.y", "a.*.y", "*1.x.y", "*d*.x.y",
-        ];
+        let texts =
+            ["*", "*.x.y", ".x.y", "md-*.x.y", "md-1.x.y", "*.{p}.y", "a.*.y", "*1.x.y", "*d*.x.y"];
         let matcher = matcher(&texts);
         assert_eq!(found(&matcher, "md-1.x.y"), [0, 1, 2, 3, 4, 5, 7, 8]);
         assert_eq!(found(&matcher, "x.y"), [0, 2]);
         assert_eq!(found(&matcher, "a.x.y"), [0, 1, 2, 5, 6]);
         assert_eq!(found(&matcher, "z.md-1.x.y"), [0, 1, 2, 5]);
         assert!(found(&matcher, "").is_empty());
-        for (name, id) in [
-            ("md-1.x.y", 4),
-            ("md-2.x.y", 3),
-            ("x.y", 2),
-            ("q.x.y", 1),
-            ("q", 0),
-        ] {
+        for (name, id) in [("md-1.x.y", 4), ("md-2.x.y", 3), ("x.y", 2), ("q.x.y", 1), ("q", 0)] {
             assert_eq!(matcher.most_specific(name), Some(id), "{name}");
         }
         assert_eq!(NameMatcher::<u32>::new([]).most_specific("x"), None);

@@ -63,7 +63,11 @@ pub(crate) fn read(
         };
         let result = capture.for_each(|frame| {
             scanner.push(&frame, sink);
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if stop.load(Ordering::Relaxed) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         });
         stats.push(capture.stats());
         match result {

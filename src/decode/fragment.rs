@@ -343,11 +343,7 @@ mod tests {
     fn fragment(id: u32, offset: usize, more: bool, data: &[u8]) -> Fragment<'_> {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Fragment {
-            head: Head {
-                src: ip,
-                dst: ip,
-                path: Path::OUTSIDE,
-            },
+            head: Head { src: ip, dst: ip, path: Path::OUTSIDE },
             protocol: 17,
             place: FragmentHeader { id, offset, more },
             data: Span::whole(data),
@@ -359,11 +355,7 @@ mod tests {
     }
 
     fn small() -> Reassembly {
-        Reassembly::new(FragmentLimits {
-            datagrams: 2,
-            bytes: 100,
-            age: Duration::from_secs(30),
-        })
+        Reassembly::new(FragmentLimits { datagrams: 2, bytes: 100, age: Duration::from_secs(30) })
     }
 
     /// The reason, or the bytes.
@@ -374,27 +366,12 @@ mod tests {
     #[test]
     fn joins_and_forgets() {
         let mut r = small();
-        assert_eq!(
-            add(&mut r, fragment(1, 8, false, b"end"), 0),
-            Err(Undecoded::FragmentHeld)
-        );
-        assert_eq!(
-            add(&mut r, fragment(1, 8, false, b"end"), 0),
-            Err(Undecoded::FragmentHeld)
-        );
-        assert_eq!(
-            add(&mut r, fragment(1, 0, true, b"12345678"), 0),
-            Ok(b"12345678end".to_vec())
-        );
+        assert_eq!(add(&mut r, fragment(1, 8, false, b"end"), 0), Err(Undecoded::FragmentHeld));
+        assert_eq!(add(&mut r, fragment(1, 8, false, b"end"), 0), Err(Undecoded::FragmentHeld));
+        assert_eq!(add(&mut r, fragment(1, 0, true, b"12345678"), 0), Ok(b"12345678end".to_vec()));
         // A copy of the last fragment opens no new datagram; a second later it would.
-        assert_eq!(
-            add(&mut r, fragment(1, 8, false, b"end"), 1),
-            Err(Undecoded::FragmentLate)
-        );
-        assert_eq!(
-            add(&mut r, fragment(1, 8, false, b"end"), 2),
-            Err(Undecoded::FragmentHeld)
-        );
+        assert_eq!(add(&mut r, fragment(1, 8, false, b"end"), 1), Err(Undecoded::FragmentLate));
+        assert_eq!(add(&mut r, fragment(1, 8, false, b"end"), 2), Err(Undecoded::FragmentHeld));
         assert_eq!((r.held, r.open.len(), r.incomplete), (11, 1, 0));
     }
 
@@ -411,10 +388,7 @@ mod tests {
                 add(&mut r, fragment(1, 0, true, b"12345678"), 0),
                 Err(Undecoded::FragmentHeld)
             );
-            assert_eq!(
-                add(&mut r, fragment(1, 16, false, b"x"), 0),
-                Err(Undecoded::FragmentHeld)
-            );
+            assert_eq!(add(&mut r, fragment(1, 16, false, b"x"), 0), Err(Undecoded::FragmentHeld));
             assert_eq!(add(&mut r, second, 0), Err(Undecoded::FragmentOverlap));
             assert_eq!(
                 add(&mut r, fragment(1, 8, true, b"abcdefgh"), 0),
@@ -459,10 +433,7 @@ mod tests {
         for (bad, reason) in [
             (fragment(1, 0, true, b"odd"), Undecoded::FragmentBad),
             (fragment(2, 8, false, b""), Undecoded::FragmentBad),
-            (
-                fragment(3, 65_528, true, b"12345678"),
-                Undecoded::FragmentBad,
-            ),
+            (fragment(3, 65_528, true, b"12345678"), Undecoded::FragmentBad),
             (cut, Undecoded::FragmentCut),
         ] {
             assert_eq!(add(&mut r, bad, 0), Err(reason));

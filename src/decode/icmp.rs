@@ -102,9 +102,7 @@ mod tests {
     fn reads_the_quoted_addressing() {
         // Administratively prohibited; a quoted TCP packet with options, cut after the ports.
         let mut error = vec![3, 13, 0, 0, 0, 0, 0, 0];
-        error.extend([
-            0x46, 0, 0, 60, 0, 1, 0, 0, 1, 6, 0, 0, 10, 0, 0, 1, 192, 0, 2, 9,
-        ]);
+        error.extend([0x46, 0, 0, 60, 0, 1, 0, 0, 1, 6, 0, 0, 10, 0, 0, 1, 192, 0, 2, 9]);
         error.extend([1, 1, 1, 0, 0x9c, 0x40, 0x01, 0xbb]);
         let Body::IcmpError(read) = body(&error, V4) else {
             panic!();

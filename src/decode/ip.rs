@@ -169,12 +169,7 @@ mod tests {
     }
 
     fn hi(payload_len: u32, payload: &[u8]) -> Body<'_> {
-        Body::Udp(Udp {
-            src_port: 5,
-            dst_port: 53,
-            payload_len,
-            payload,
-        })
+        Body::Udp(Udp { src_port: 5, dst_port: 53, payload_len, payload })
     }
 
     #[test]

@@ -300,9 +300,7 @@ mod tests {
     use crate::decode::{Body, Stop};
 
     /// OSPF, which is given by its number: enough to see that IP was found.
-    const V4: [u8; 20] = [
-        0x45, 0, 0, 20, 0, 0, 0, 0, 64, 89, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
-    ];
+    const V4: [u8; 20] = [0x45, 0, 0, 20, 0, 0, 0, 0, 64, 89, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
 
     fn decode(link: u16, head: &[u8]) -> Result<(), Undecoded> {
         let bytes = [head, &V4].concat();
@@ -321,10 +319,7 @@ mod tests {
         let mac = [0; 12];
         let ethernet = |rest: &[u8]| decode(1, &[&mac, rest].concat());
         assert_eq!(ethernet(&[8, 0]), Ok(()));
-        assert_eq!(
-            ethernet(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x91, 0, 0, 3, 8, 0]),
-            Ok(())
-        );
+        assert_eq!(ethernet(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x91, 0, 0, 3, 8, 0]), Ok(()));
         // A virtual network tag, redundancy, LLC with SNAP and without, behind a VLAN tag.
         assert_eq!(ethernet(&[0x89, 0x26, 0, 0, 0, 0, 8, 0]), Ok(()));
         assert_eq!(ethernet(&[0x89, 0x2f, 0, 0, 0, 0, 8, 0]), Ok(()));
@@ -333,10 +328,7 @@ mod tests {
         // ARP, spanning tree, Cisco's SNAP.
         assert_eq!(ethernet(&[8, 6]), Err(Undecoded::NotIp));
         assert_eq!(ethernet(&[0, 38, 0x42, 0x42, 3]), Err(Undecoded::NotIp));
-        assert_eq!(
-            ethernet(&[0, 38, 0xaa, 0xaa, 3, 0, 0, 12, 0x20, 0]),
-            Err(Undecoded::NotIp)
-        );
+        assert_eq!(ethernet(&[0, 38, 0xaa, 0xaa, 3, 0, 0, 12, 0x20, 0]), Err(Undecoded::NotIp));
         let tags = [0x81, 0, 0, 1].repeat(20);
         assert_eq!(ethernet(&tags), Err(Undecoded::TooManyHeaders));
     }

@@ -73,10 +73,7 @@ mod tests {
 
     fn segment(span: Span<'_>) -> Result<Tcp<'_>, Undecoded> {
         match tcp(span, HEAD) {
-            Ok(Packet {
-                body: Body::Tcp(tcp),
-                ..
-            }) => Ok(tcp),
+            Ok(Packet { body: Body::Tcp(tcp), .. }) => Ok(tcp),
             Err(Stop::Undecoded(reason)) => Err(reason),
             other => panic!("{other:?}"),
         }
@@ -95,21 +92,12 @@ mod tests {
     fn options_may_be_cut_but_no_more() {
         let tcp = segment(Span::new(&TCP[..21], 26)).unwrap();
         assert_eq!((tcp.payload, tcp.payload_len), (&b""[..], 2));
-        assert_eq!(
-            segment(Span::new(&TCP[..19], 26)),
-            Err(Undecoded::TruncatedTransport)
-        );
+        assert_eq!(segment(Span::new(&TCP[..19], 26)), Err(Undecoded::TruncatedTransport));
         // A header that is longer than the packet, or shorter than a header.
-        assert_eq!(
-            segment(Span::whole(&TCP[..23])),
-            Err(Undecoded::BadTransportHeader)
-        );
+        assert_eq!(segment(Span::whole(&TCP[..23])), Err(Undecoded::BadTransportHeader));
         let mut short = TCP;
         short[12] = 0x40;
-        assert_eq!(
-            segment(Span::whole(&short)),
-            Err(Undecoded::BadTransportHeader)
-        );
+        assert_eq!(segment(Span::whole(&short)), Err(Undecoded::BadTransportHeader));
     }
 
     #[test]
@@ -119,14 +107,7 @@ mod tests {
         datagram.extend(b"no frame at all");
         let packet = udp(Span::whole(&datagram), HEAD).unwrap();
         assert_eq!(packet.tunnel, None);
-        assert!(matches!(
-            packet.body,
-            Body::Udp(Udp {
-                dst_port: 4789,
-                payload_len: 23,
-                ..
-            })
-        ));
+        assert!(matches!(packet.body, Body::Udp(Udp { dst_port: 4789, payload_len: 23, .. })));
         datagram[5] = 7;
         assert!(udp(Span::whole(&datagram), HEAD).is_err());
     }

@@ -287,11 +287,7 @@ mod tests {
 
     fn head() -> Head {
         let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        Head {
-            src: ip,
-            dst: ip,
-            path: Path::OUTSIDE,
-        }
+        Head { src: ip, dst: ip, path: Path::OUTSIDE }
     }
 
     fn ethernet(kind: u16, body: &[u8]) -> Vec<u8> {
@@ -304,12 +300,7 @@ mod tests {
         assert_eq!(packet.tunnel, Some(tunnel));
         assert!(matches!(
             packet.body,
-            Body::Udp(Udp {
-                src_port: 5,
-                dst_port: 53,
-                payload: b"hi",
-                ..
-            })
+            Body::Udp(Udp { src_port: 5, dst_port: 53, payload: b"hi", .. })
         ));
     }
 
@@ -324,26 +315,12 @@ mod tests {
             assert_inner(gre(Span::whole(&whole), head()), tunnel);
         };
         opens(&[0, 0, 8, 0], Tunnel::Gre);
-        opens(
-            &[0xb0, 0, 8, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3],
-            Tunnel::Gre,
-        );
+        opens(&[0xb0, 0, 8, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3], Tunnel::Gre);
         // PPTP: key, sequence, acknowledgment; PPP with compressed protocol field.
-        opens(
-            &[
-                0x30, 0x81, 0x88, 0x0b, 0, 31, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0x21,
-            ],
-            Tunnel::Gre,
-        );
+        opens(&[0x30, 0x81, 0x88, 0x0b, 0, 31, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0x21], Tunnel::Gre);
         // NVGRE and ERSPAN I and III.
-        opens(
-            &[&[0x20, 0, 0x65, 0x58, 0, 0, 1, 0][..], &MACS, &[8, 0]].concat(),
-            Tunnel::Gre,
-        );
-        opens(
-            &[&[0, 0, 0x88, 0xbe][..], &MACS, &[8, 0]].concat(),
-            Tunnel::Erspan,
-        );
+        opens(&[&[0x20, 0, 0x65, 0x58, 0, 0, 1, 0][..], &MACS, &[8, 0]].concat(), Tunnel::Gre);
+        opens(&[&[0, 0, 0x88, 0xbe][..], &MACS, &[8, 0]].concat(), Tunnel::Erspan);
         let mut erspan = [0; 24];
         erspan[..4].copy_from_slice(&[0, 0, 0x22, 0xeb]);
         (erspan[4], erspan[15]) = (0x20, 1);
@@ -387,41 +364,13 @@ mod tests {
     fn opens_udp_tunnels_only_when_the_header_is_right() {
         let frame = ethernet(0x0800, &INNER);
         let cases = [
-            (
-                4789,
-                Tunnel::Vxlan,
-                [&[8, 0, 0, 0, 0, 0, 9, 0][..], &frame].concat(),
-            ),
-            (
-                8472,
-                Tunnel::Vxlan,
-                [&[0x88, 0x08, 0, 7, 0, 0, 9, 0][..], &frame].concat(),
-            ),
-            (
-                4790,
-                Tunnel::Vxlan,
-                [&[0x0c, 0, 0, 1, 0, 0, 9, 0][..], &INNER].concat(),
-            ),
-            (
-                4790,
-                Tunnel::Vxlan,
-                [&[0x08, 0, 0, 0, 0, 0, 9, 0][..], &frame].concat(),
-            ),
-            (
-                6081,
-                Tunnel::Geneve,
-                [&[0, 0, 0x65, 0x58, 0, 0, 9, 0][..], &frame].concat(),
-            ),
-            (
-                6081,
-                Tunnel::Geneve,
-                [&[1, 0x40, 8, 0, 0, 0, 9, 0, 1, 1, 1, 0][..], &INNER].concat(),
-            ),
-            (
-                2152,
-                Tunnel::Gtp,
-                [&[0x30, 0xff, 0, 30, 0, 0, 0, 1][..], &INNER].concat(),
-            ),
+            (4789, Tunnel::Vxlan, [&[8, 0, 0, 0, 0, 0, 9, 0][..], &frame].concat()),
+            (8472, Tunnel::Vxlan, [&[0x88, 0x08, 0, 7, 0, 0, 9, 0][..], &frame].concat()),
+            (4790, Tunnel::Vxlan, [&[0x0c, 0, 0, 1, 0, 0, 9, 0][..], &INNER].concat()),
+            (4790, Tunnel::Vxlan, [&[0x08, 0, 0, 0, 0, 0, 9, 0][..], &frame].concat()),
+            (6081, Tunnel::Geneve, [&[0, 0, 0x65, 0x58, 0, 0, 9, 0][..], &frame].concat()),
+            (6081, Tunnel::Geneve, [&[1, 0x40, 8, 0, 0, 0, 9, 0, 1, 1, 1, 0][..], &INNER].concat()),
+            (2152, Tunnel::Gtp, [&[0x30, 0xff, 0, 30, 0, 0, 0, 1][..], &INNER].concat()),
             (
                 2152,
                 Tunnel::Gtp,
@@ -457,16 +406,11 @@ mod tests {
         let mut packet = INNER.to_vec();
         for _ in 0..9 {
             let len = packet.len() as u8 + 20;
-            let outer = [
-                0x45, 0, 0, len, 0, 0, 0, 0, 64, 4, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2,
-            ];
+            let outer = [0x45, 0, 0, len, 0, 0, 0, 0, 64, 4, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2];
             packet = [&outer[..], &packet].concat();
         }
         let walk = |bytes| ip::any(Span::whole(bytes), Path::OUTSIDE);
-        assert!(matches!(
-            walk(&packet),
-            Err(Stop::Undecoded(Undecoded::TunnelTooDeep))
-        ));
+        assert!(matches!(walk(&packet), Err(Stop::Undecoded(Undecoded::TunnelTooDeep))));
         assert_inner(walk(&packet[20..]), Tunnel::IpInIp);
     }
 }

@@ -33,10 +33,7 @@ pub(super) struct Path {
 
 impl Path {
     /// Before the first.
-    pub(super) const OUTSIDE: Self = Self {
-        tunnel: None,
-        depth: 0,
-    };
+    pub(super) const OUTSIDE: Self = Self { tunnel: None, depth: 0 };
 
     /// One encapsulation further in. The outermost gives the label.
     pub(super) fn enter(self, tunnel: Tunnel) -> Result<Self, Undecoded> {

@@ -124,17 +124,11 @@ mod tests {
             ([0x88, 0x82], 30),
         ] {
             let frame = data(control, len);
-            assert_eq!(
-                result(ieee802_11(Span::whole(&frame), Path::OUTSIDE)),
-                Ok(())
-            );
+            assert_eq!(result(ieee802_11(Span::whole(&frame), Path::OUTSIDE)), Ok(()));
         }
         let mut aggregate = data([0x88, 0x02], 26 + 14);
         aggregate[24] = 0x80;
-        assert_eq!(
-            result(ieee802_11(Span::whole(&aggregate), Path::OUTSIDE)),
-            Ok(())
-        );
+        assert_eq!(result(ieee802_11(Span::whole(&aggregate), Path::OUTSIDE)), Ok(()));
     }
 
     #[test]
@@ -145,10 +139,7 @@ mod tests {
             ([0x08, 0x41], Undecoded::Encrypted),
         ] {
             let frame = data(control, 24);
-            assert_eq!(
-                result(ieee802_11(Span::whole(&frame), Path::OUTSIDE)),
-                Err(reason)
-            );
+            assert_eq!(result(ieee802_11(Span::whole(&frame), Path::OUTSIDE)), Err(reason));
         }
     }
 

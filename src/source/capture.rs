@@ -58,10 +58,7 @@ impl Capture {
     /// When it can't be opened or isn't a capture in a supported version.
     pub fn open(path: impl Into<PathBuf>, input: u32) -> Result<Self, SourceError> {
         let path = path.into();
-        let at_open = |cause| SourceError::Open {
-            path: path.clone(),
-            cause,
-        };
+        let at_open = |cause| SourceError::Open { path: path.clone(), cause };
         let (bytes, progress) = Bytes::open(&path).map_err(at_open)?;
         Self::start(path, input, bytes, progress)
     }
@@ -83,14 +80,7 @@ impl Capture {
         if let Bytes::Stream(stream) = &mut bytes {
             stream.consume(usize::try_from(cursor.offset).unwrap_or(usize::MAX));
         }
-        Ok(Self {
-            path,
-            bytes,
-            cursor,
-            tally: Tally::default(),
-            truncated: None,
-            progress,
-        })
+        Ok(Self { path, bytes, cursor, tally: Tally::default(), truncated: None, progress })
     }
 
     /// Hands every frame to `on_frame` until it breaks off. Called again, goes on behind the last
@@ -358,15 +348,9 @@ impl Failure {
     #[cold]
     fn at(self, path: PathBuf, offset: u64) -> SourceError {
         match self {
-            Self::Read(cause) => SourceError::Read {
-                path,
-                offset,
-                cause,
-            },
+            Self::Read(cause) => SourceError::Read { path, offset, cause },
             Self::Damage(mut damage) => {
-                let etl = path
-                    .extension()
-                    .is_some_and(|e| e.eq_ignore_ascii_case("etl"));
+                let etl = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("etl"));
                 if etl && damage.kind == DamageKind::NotACapture && damage.offset == 0 {
                     damage.what = format::EVENT_TRACE.into();
                 }
@@ -454,10 +438,7 @@ mod tests {
         assert_eq!(read_all(&mut capture).1.unwrap(), End::Complete);
         let stats = capture.stats();
         assert_eq!(stats.format, Format::PcapNg);
-        assert_eq!(
-            stats.link_types.iter().map(|l| l.0).collect::<Vec<_>>(),
-            [1, 101, 113]
-        );
+        assert_eq!(stats.link_types.iter().map(|l| l.0).collect::<Vec<_>>(), [1, 101, 113]);
         assert_eq!((stats.frames, stats.truncated), (8, None));
         assert_eq!(stats.bytes, 1005 + 1006 + 5 + 1006 + 1005 + 9 + 1000 + 1001);
         assert_eq!(stats.first.unwrap().nanos(), 1_000_000_005);
@@ -481,10 +462,9 @@ mod tests {
         for bytes in [small_pcap(), small_pcapng()] {
             let whole = mapped(&bytes).0;
             let file = file(&bytes);
-            for mut capture in [
-                Capture::open(file.path(), 0).unwrap(),
-                pieces(&bytes, &[30, 50]).unwrap(),
-            ] {
+            for mut capture in
+                [Capture::open(file.path(), 0).unwrap(), pieces(&bytes, &[30, 50]).unwrap()]
+            {
                 let mut numbers = Vec::new();
                 while capture
                     .for_each(|frame| {
@@ -506,10 +486,7 @@ mod tests {
         let at = bytes.len() as u64;
         bytes.extend([0; 10]);
         let file = file(&bytes);
-        for mut capture in [
-            Capture::open(file.path(), 0).unwrap(),
-            pieces(&bytes, &[]).unwrap(),
-        ] {
+        for mut capture in [Capture::open(file.path(), 0).unwrap(), pieces(&bytes, &[]).unwrap()] {
             assert_eq!(read_all(&mut capture).1.unwrap(), End::Truncated);
             let damage = capture.stats().truncated.unwrap();
             assert_eq!((damage.offset, capture.stats().frames), (at, 5));
@@ -551,19 +528,11 @@ mod tests {
 
     #[test]
     fn opening_says_what_is_wrong() {
-        let says = |bytes: &[u8]| {
-            Capture::open(file(bytes).path(), 0)
-                .unwrap_err()
-                .to_string()
-        };
+        let says = |bytes: &[u8]| Capture::open(file(bytes).path(), 0).unwrap_err().to_string();
         assert!(says(b"").contains("byte 0: the file is empty"));
         assert!(says(b"{}").contains("JSON"));
         let error = Capture::open("/no/such/file.pcap", 0).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("/no/such/file.pcap: cannot open: ")
-        );
+        assert!(error.to_string().starts_with("/no/such/file.pcap: cannot open: "));
         let folder = tempfile::tempdir().unwrap();
         let etl = folder.path().join("PktMon.ETL");
         std::fs::write(&etl, [0; 99]).unwrap();

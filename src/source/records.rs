@@ -306,11 +306,7 @@ mod tests {
     #[test]
     fn pcapng_time_resolutions_and_saturation() {
         let time = |options: &[(u16, &[u8])], ticks| {
-            let bytes = [
-                LE.section(),
-                LE.interface(1, 0, options),
-                LE.packet(0, ticks, b"x"),
-            ];
+            let bytes = [LE.section(), LE.interface(1, 0, options), LE.packet(0, ticks, b"x")];
             read(&bytes.concat()).0[0].0
         };
         let offset = |seconds: i64| seconds.to_le_bytes();

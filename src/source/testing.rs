@@ -136,11 +136,7 @@ pub(super) fn small_pcapng() -> Vec<u8> {
         LE.old_packet(1, 3_000_005, b"fourth"),
         LE.block(0x77, b"unknown"),
         BE.section(),
-        BE.interface(
-            14,
-            4,
-            &[(9, &[0x80 | 10]), (14, &[0, 0, 0, 0, 0, 0, 0, 100])],
-        ),
+        BE.interface(14, 4, &[(9, &[0x80 | 10]), (14, &[0, 0, 0, 0, 0, 0, 0, 100])]),
         BE.packet(0, 1024 + 512, b"fifth"),
         BE.simple_packet(9, b"sixth packet"),
         BE.block(5, b"statistics..."),

@@ -25,20 +25,12 @@ struct Endian(bool);
 impl Endian {
     fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
         let raw = *bytes.get(at..)?.first_chunk::<4>()?;
-        Some(if self.0 {
-            u32::from_be_bytes(raw)
-        } else {
-            u32::from_le_bytes(raw)
-        })
+        Some(if self.0 { u32::from_be_bytes(raw) } else { u32::from_le_bytes(raw) })
     }
 
     fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
         let raw = *bytes.get(at..)?.first_chunk::<2>()?;
-        Some(if self.0 {
-            u16::from_be_bytes(raw)
-        } else {
-            u16::from_le_bytes(raw)
-        })
+        Some(if self.0 { u16::from_be_bytes(raw) } else { u16::from_le_bytes(raw) })
     }
 }
 
@@ -85,11 +77,7 @@ fn read_pcapng<'a>(bytes: &'a [u8], mut each: impl FnMut(u16, u64, u32, &'a [u8]
         at += len;
         let body = &block[8..len - 4];
         match kind {
-            1 => interfaces.push((
-                endian.u16(body, 0)?,
-                endian.u32(body, 4)?,
-                ticks(endian, body),
-            )),
+            1 => interfaces.push((endian.u16(body, 0)?, endian.u32(body, 4)?, ticks(endian, body))),
             // Obsolete, enhanced, simple packet blocks.
             2 | 6 => {
                 let interface = if kind == 2 {
@@ -106,17 +94,8 @@ fn read_pcapng<'a>(bytes: &'a [u8], mut each: impl FnMut(u16, u64, u32, &'a [u8]
             3 => {
                 let &(link, snap, _) = interfaces.first()?;
                 let wire_len = endian.u32(body, 0)?;
-                let len = if snap == 0 {
-                    wire_len
-                } else {
-                    wire_len.min(snap)
-                } as usize;
-                each(
-                    link,
-                    last,
-                    wire_len,
-                    body.get(4..4 + len.min(body.len() - 4))?,
-                );
+                let len = if snap == 0 { wire_len } else { wire_len.min(snap) } as usize;
+                each(link, last, wire_len, body.get(4..4 + len.min(body.len() - 4))?);
             }
             _ => {}
         }

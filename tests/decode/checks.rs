@@ -8,12 +8,7 @@ use egress_auditor::{
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 
 pub(crate) fn frame(link: u16, data: &[u8]) -> Frame<'_> {
-    Frame {
-        stamp: Stamp::default(),
-        link: LinkType(link),
-        wire_len: data.len() as u32,
-        data,
-    }
+    Frame { stamp: Stamp::default(), link: LinkType(link), wire_len: data.len() as u32, data }
 }
 
 pub(crate) fn payload<'a>(packet: &Packet<'a>) -> (&'a [u8], u32) {
@@ -44,17 +39,11 @@ pub(crate) fn compare_with_etherparse(bytes: &[u8]) -> bool {
     let (src, dst): (IpAddr, IpAddr) = match &sliced.net {
         Some(NetSlice::Ipv4(ip)) => {
             let header = ip.header();
-            (
-                header.source_addr().into(),
-                header.destination_addr().into(),
-            )
+            (header.source_addr().into(), header.destination_addr().into())
         }
         Some(NetSlice::Ipv6(ip)) => {
             let header = ip.header();
-            (
-                header.source_addr().into(),
-                header.destination_addr().into(),
-            )
+            (header.source_addr().into(), header.destination_addr().into())
         }
         _ => return false,
     };

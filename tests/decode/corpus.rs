@@ -92,10 +92,7 @@ fn damaged_frames_of_real_captures_never_panic() {
                 if random.below(4) == 0 {
                     copy.truncate(random.below(copy.len()));
                 }
-                let frame = Frame {
-                    data: &copy,
-                    ..frame
-                };
+                let frame = Frame { data: &copy, ..frame };
                 check_one(&frame);
                 let _ = held.decode(&frame);
                 if link == 1 {
@@ -108,52 +105,19 @@ fn damaged_frames_of_real_captures_never_panic() {
 
 /// Where this decoder and the ground truth (tshark) differ, by the file's end, and why.
 const EXPLAINED: [(&str, &str); 13] = [
-    (
-        "filestore-5408/input.pcap",
-        "frames sampled into sFlow datagrams aren't packets of the link",
-    ),
-    (
-        "pcap/arkime_synthetic.pcap",
-        "UDP length 0 is taken as \"up to the end\" (RFC 2675)",
-    ),
-    (
-        "data/top-https.mcap",
-        "frame shorter than its IPv6 length: that is what the wire had",
-    ),
+    ("filestore-5408/input.pcap", "frames sampled into sFlow datagrams aren't packets of the link"),
+    ("pcap/arkime_synthetic.pcap", "UDP length 0 is taken as \"up to the end\" (RFC 2675)"),
+    ("data/top-https.mcap", "frame shorter than its IPv6 length: that is what the wire had"),
     ("filter/AH-IPcomp-IPv4.pcap", "IPComp isn't decompressed"),
     ("filter/AH-IPcomp-IPv6.pcap", "IPComp isn't decompressed"),
-    (
-        "filter/arcnet-rfc1051-arp-icmp-http.pcap",
-        "ARCNET isn't supported",
-    ),
-    (
-        "tests/arcnet-rfc1051-arp-icmp-http.pcap",
-        "ARCNET isn't supported",
-    ),
-    (
-        "tests/bgp-aigp.pcap",
-        "Juniper's link types aren't supported",
-    ),
-    (
-        "tests/esp_truncated.pcap",
-        "first fragment of an impossible length",
-    ),
-    (
-        "ipv4/fragmented-4.pcap",
-        "fragments that contradict each other are dropped",
-    ),
-    (
-        "Traces/pppoe-over-qinq.pcap",
-        "frames shorter than their IPv4 length",
-    ),
-    (
-        "tunnels/gre-aruba-amsdu.pcap",
-        "only the first packet of an 802.11 aggregate is given",
-    ),
-    (
-        "gtp/gtp9_unknown_or_too_short_payload.pcap",
-        "frames shorter than their IPv4 length",
-    ),
+    ("filter/arcnet-rfc1051-arp-icmp-http.pcap", "ARCNET isn't supported"),
+    ("tests/arcnet-rfc1051-arp-icmp-http.pcap", "ARCNET isn't supported"),
+    ("tests/bgp-aigp.pcap", "Juniper's link types aren't supported"),
+    ("tests/esp_truncated.pcap", "first fragment of an impossible length"),
+    ("ipv4/fragmented-4.pcap", "fragments that contradict each other are dropped"),
+    ("Traces/pppoe-over-qinq.pcap", "frames shorter than their IPv4 length"),
+    ("tunnels/gre-aruba-amsdu.pcap", "only the first packet of an 802.11 aggregate is given"),
+    ("gtp/gtp9_unknown_or_too_short_payload.pcap", "frames shorter than their IPv4 length"),
 ];
 
 fn compare<K: Ord + Debug, V: PartialEq + Debug>(
@@ -188,10 +152,7 @@ fn truths(root: &Path) -> impl Iterator<Item = Value> {
 
 fn frame(link: u16, nanos: u64, wire_len: u32, data: &[u8]) -> Frame<'_> {
     Frame {
-        stamp: Stamp {
-            time: Timestamp::from_nanos(nanos),
-            frame: FrameId::default(),
-        },
+        stamp: Stamp { time: Timestamp::from_nanos(nanos), frame: FrameId::default() },
         link: LinkType(link),
         wire_len,
         data,
@@ -204,10 +165,8 @@ struct Random(u64);
 impl Random {
     /// Below `n`, or 0.
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % n.max(1)
     }
 }
@@ -232,11 +191,7 @@ fn census(truth: &Value) -> Census {
         let bytes = number(row, &format!("bytes_{way}"));
         if packets > 0 {
             let key = (end(row, from).unwrap(), end(row, to).unwrap());
-            let map = if udp {
-                &mut census.udp
-            } else {
-                &mut census.tcp
-            };
+            let map = if udp { &mut census.udp } else { &mut census.tcp };
             let volume = map.entry(key).or_default();
             *volume = (volume.0 + packets, volume.1 + bytes);
         }

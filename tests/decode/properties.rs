@@ -110,12 +110,7 @@ fn wrap(manner: u8, outer6: bool, packet: &[u8]) -> Vec<u8> {
     let inner_protocol = if is_v6(packet) { 41 } else { 4 };
     let gre = |head: &[u8], body: &[u8]| ip(outer6, 47, false, &[head, body].concat());
     let in_udp = |port: u16, head: &[u8], body: &[u8]| {
-        ip(
-            outer6,
-            17,
-            false,
-            &udp((40_000, port), &[head, body].concat()),
-        )
+        ip(outer6, 17, false, &udp((40_000, port), &[head, body].concat()))
     };
     let [a, b] = kind;
     match manner % 14 {
@@ -123,42 +118,24 @@ fn wrap(manner: u8, outer6: bool, packet: &[u8]) -> Vec<u8> {
         1 => gre(&[0, 0, a, b], packet),
         2 => gre(&[0xb0, 0, a, b, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2], packet),
         3 => gre(&[0x20, 0, 0x65, 0x58, 0, 0, 1, 0], &ethernet(1, packet)),
-        4 => gre(
-            &[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 1, 0, 1, 0, 0, 0, 0],
-            &ethernet(0, packet),
-        ),
+        4 => {
+            gre(&[0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 1, 0, 1, 0, 0, 0, 0], &ethernet(0, packet))
+        }
         5 => gre(
-            &[
-                0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0,
-            ],
+            &[0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0],
             &ethernet(2, packet),
         ),
         6 => in_udp(4789, &[8, 0, 0, 0, 0, 0, 1, 0], &ethernet(0, packet)),
         7 => in_udp(8472, &[8, 0, 0, 0, 0, 0, 1, 0], &ethernet(1, packet)),
-        8 => in_udp(
-            6081,
-            &[1, 0, 0x65, 0x58, 0, 0, 1, 0, 1, 2, 3, 0],
-            &ethernet(0, packet),
-        ),
+        8 => in_udp(6081, &[1, 0, 0x65, 0x58, 0, 0, 1, 0, 1, 2, 3, 0], &ethernet(0, packet)),
         9 => in_udp(6081, &[0, 0, a, b, 0, 0, 1, 0], packet),
         10 => {
             let len = (packet.len() as u16 + 8).to_be_bytes();
-            let head = [
-                0x34, 0xff, len[0], len[1], 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0x10, 1, 0,
-            ];
+            let head = [0x34, 0xff, len[0], len[1], 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0x10, 1, 0];
             in_udp(2152, &head, packet)
         }
-        11 => in_udp(
-            4790,
-            &[0x0c, 0, 0, if is_v6(packet) { 2 } else { 1 }, 0, 0, 1, 0],
-            packet,
-        ),
-        12 => ip(
-            outer6,
-            51,
-            false,
-            &[&[inner_protocol, 4][..], &[0; 22], packet].concat(),
-        ),
+        11 => in_udp(4790, &[0x0c, 0, 0, if is_v6(packet) { 2 } else { 1 }, 0, 0, 1, 0], packet),
+        12 => ip(outer6, 51, false, &[&[inner_protocol, 4][..], &[0; 22], packet].concat()),
         _ => gre(&[0, 0, 0x88, 0x47, 0, 1, 0x11, 64], packet),
     }
 }
@@ -378,9 +355,7 @@ fn fragments<'a>(data: &'a [u8], cuts: &[Index]) -> Vec<(usize, bool, &'a [u8])>
     at.extend([0, data.len()]);
     at.sort_unstable();
     at.dedup();
-    at.windows(2)
-        .map(|w| (w[0], w[1] < data.len(), &data[w[0]..w[1]]))
-        .collect()
+    at.windows(2).map(|w| (w[0], w[1] < data.len(), &data[w[0]..w[1]])).collect()
 }
 
 fn fragment(v6: bool, id: u32, offset: usize, more: bool, protocol: u8, part: &[u8]) -> Vec<u8> {

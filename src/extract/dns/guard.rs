@@ -47,12 +47,7 @@ pub(super) fn check(message: &[u8]) -> Result<Shape, Malformed> {
         has_opt: false,
     };
     let mut cursor = Cursor::new(message);
-    let mut shape = Shape {
-        questions: 0,
-        records: [0; 3],
-        end: End::Complete,
-        plain: false,
-    };
+    let mut shape = Shape { questions: 0, records: [0; 3], end: End::Complete, plain: false };
     for _ in 0..header.questions {
         let question = cursor.question()?;
         guard.name(message.len(), question.name)?;
@@ -139,10 +134,7 @@ impl Guard<'_> {
         }
         let mut labels = Labels::new(message, at);
         let host = all_host_labels(&mut labels);
-        self.budget = self
-            .budget
-            .checked_sub(labels.work())
-            .ok_or(Malformed::Work)?;
+        self.budget = self.budget.checked_sub(labels.work()).ok_or(Malformed::Work)?;
         let plain = host? && labels.jumps() <= MAX_PLAIN_JUMPS;
         self.plain &= plain;
         self.last = plain.then_some(target.unwrap_or(at));

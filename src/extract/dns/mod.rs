@@ -195,11 +195,7 @@ impl Malformed {
 /// When header or questions can't be read. Bad records are no error.
 pub fn parse(message: &[u8]) -> Result<Message, Malformed> {
     let shape = guard::check(message)?;
-    let plain = if shape.plain {
-        plain::read(message)
-    } else {
-        None
-    };
+    let plain = if shape.plain { plain::read(message) } else { None };
     match plain {
         Some(plain) => Ok(plain),
         None => lenient::read(message, &shape),

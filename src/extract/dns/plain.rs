@@ -17,11 +17,7 @@ pub(super) fn read(message: &[u8]) -> Option<Message> {
         truncated: header.truncated,
         rcode: extended << 4 | u16::from(Into::<u8>::into(header.response_code)),
         complete: true,
-        questions: packet
-            .questions
-            .iter()
-            .map(|q| question(q, &mut names))
-            .collect(),
+        questions: packet.questions.iter().map(|q| question(q, &mut names)).collect(),
         answers: section(&packet.answers, &mut names)?,
         authority: section(&packet.nameservers, &mut names)?,
         additional: section(&packet.additional, &mut names)?,
@@ -49,11 +45,7 @@ fn record(record: &ResourceRecord<'_>, names: &mut Names) -> Option<Record> {
         class: record.cls as u16,
         // The crate has already made a TTL with the top bit 0 (RFC 2181 section 8).
         ttl: record.ttl,
-        data: if record.cls == Class::IN {
-            data
-        } else {
-            RData::Other
-        },
+        data: if record.cls == Class::IN { data } else { RData::Other },
     })
 }
 
@@ -66,13 +58,9 @@ fn data(data: &Data<'_>, names: &mut Names) -> Option<(u16, RData)> {
         Data::CNAME(cname) => (rtype::CNAME, RData::Cname(name(cname.0))),
         Data::NS(ns) => (rtype::NS, RData::Ns(name(ns.0))),
         Data::PTR(ptr) => (rtype::PTR, RData::Ptr(name(ptr.0))),
-        Data::MX(mx) => (
-            rtype::MX,
-            RData::Mx(Mx {
-                preference: mx.preference,
-                exchange: name(mx.exchange),
-            }),
-        ),
+        Data::MX(mx) => {
+            (rtype::MX, RData::Mx(Mx { preference: mx.preference, exchange: name(mx.exchange) }))
+        }
         Data::SRV(srv) => (
             rtype::SRV,
             RData::Srv(Srv {
@@ -82,12 +70,7 @@ fn data(data: &Data<'_>, names: &mut Names) -> Option<(u16, RData)> {
                 target: name(srv.target),
             }),
         ),
-        Data::SOA(soa) => (
-            rtype::SOA,
-            RData::Soa {
-                minimum: soa.minimum_ttl,
-            },
-        ),
+        Data::SOA(soa) => (rtype::SOA, RData::Soa { minimum: soa.minimum_ttl }),
         Data::TXT(_) => (rtype::TXT, RData::Other),
         Data::Unknown(_) => return None,
     })

@@ -94,10 +94,7 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// At the first question.
     pub(super) fn new(message: &'a [u8]) -> Self {
-        Self {
-            message,
-            at: HEADER,
-        }
+        Self { message, at: HEADER }
     }
 
     pub(super) fn question(&mut self) -> Result<RawQuestion, Malformed> {
@@ -171,14 +168,7 @@ impl<'a> Labels<'a> {
     /// Of the name that begins at `at`. For a name in RDATA, `message` is cut at the end of the
     /// RDATA, so that it can't run over.
     pub(super) fn new(message: &'a [u8], at: usize) -> Self {
-        Self {
-            message,
-            at,
-            run: at,
-            end: None,
-            octets: 0,
-            jumps: 0,
-        }
+        Self { message, at, run: at, end: None, octets: 0, jumps: 0 }
     }
 
     /// The next label, without its length; `None` at the root, which it stays at.

@@ -6,9 +6,7 @@ use super::{Sides, Turn};
 pub(super) fn smtp(sides: Sides<'_>) -> Turn {
     replies(
         sides,
-        &[
-            "EHLO", "HELO", "LHLO", "NOOP", "RSET", "HELP", "VRFY", "XCLIENT",
-        ],
+        &["EHLO", "HELO", "LHLO", "NOOP", "RSET", "HELP", "VRFY", "XCLIENT"],
         |line| is(line, "STARTTLS"),
         b"220",
     )
@@ -18,14 +16,8 @@ pub(super) fn smtp(sides: Sides<'_>) -> Turn {
 pub(super) fn ftp(sides: Sides<'_>) -> Turn {
     replies(
         sides,
-        &[
-            "FEAT", "SYST", "OPTS", "HELP", "NOOP", "HOST", "CLNT", "AUTH",
-        ],
-        |line| {
-            ["AUTH TLS", "AUTH SSL", "AUTH TLS-C"]
-                .iter()
-                .any(|auth| is(line, auth))
-        },
+        &["FEAT", "SYST", "OPTS", "HELP", "NOOP", "HOST", "CLNT", "AUTH"],
+        |line| ["AUTH TLS", "AUTH SSL", "AUTH TLS-C"].iter().any(|auth| is(line, auth)),
         b"234",
     )
 }
@@ -108,10 +100,7 @@ pub(super) fn xmpp(sides: Sides<'_>) -> Turn {
     const HEADER: usize = 1024;
     const OPENINGS: &[&[u8]] = &[b"<?xml", b"<stream:stream"];
     let start = sides.client.trim_ascii_start();
-    match (
-        could_start(start, OPENINGS),
-        could_start(sides.server.trim_ascii_start(), OPENINGS),
-    ) {
+    match (could_start(start, OPENINGS), could_start(sides.server.trim_ascii_start(), OPENINGS)) {
         (Turn::Never, _) | (_, Turn::Never) => return Turn::Never,
         (Turn::Later, _) => return Turn::Later,
         _ => {}
@@ -127,10 +116,7 @@ pub(super) fn xmpp(sides: Sides<'_>) -> Turn {
     {
         return Turn::Never;
     }
-    match (
-        after_element(sides.client, "starttls"),
-        after_element(sides.server, "proceed"),
-    ) {
+    match (after_element(sides.client, "starttls"), after_element(sides.server, "proceed")) {
         (Some(client), Some(server)) => Turn::At(client, server),
         _ => Turn::Later,
     }
@@ -239,8 +225,7 @@ fn final_reply<'a>(lines: &mut Lines<'a>) -> Reply<'a> {
         }
         if rest.first() == Some(&b'-') {
             let is_last = |line: &[u8]| {
-                line.strip_prefix(code)
-                    .is_some_and(|rest| rest.first() != Some(&b'-'))
+                line.strip_prefix(code).is_some_and(|rest| rest.first() != Some(&b'-'))
             };
             loop {
                 match lines.next() {
@@ -320,21 +305,13 @@ mod tests {
             "EHLO client.example\r\nSTARTTLS\r\n",
             "220 mail.example ESMTP\r\n250-mail.example\r\n250-STARTTLS\r\n250 HELP\r\n220 2.0.0 Ready\r\n",
         ),
-        (
-            Protocol::Smtp,
-            "ehlo x\nstarttls\n",
-            "220-a\n220 b\n250 ok\n220 go\n",
-        ),
+        (Protocol::Smtp, "ehlo x\nstarttls\n", "220-a\n220 b\n250 ok\n220 go\n"),
         (
             Protocol::Ftp,
             "AUTH TLS\r\n",
             "220-Welcome\r\n 220 is not the end\r\n220 ready\r\n234 Proceed\r\n",
         ),
-        (
-            Protocol::Ftp,
-            "AUTH SSL\r\nAUTH TLS\r\n",
-            "220 x\r\n504 no\r\n234 yes\r\n",
-        ),
+        (Protocol::Ftp, "AUTH SSL\r\nAUTH TLS\r\n", "220 x\r\n504 no\r\n234 yes\r\n"),
         (
             Protocol::Imap,
             "a1 CAPABILITY\r\na2 STARTTLS\r\n",
@@ -398,10 +375,7 @@ mod tests {
             ("a1 STARTTLS\r\n", "* OK x\r\na1 BAD no\r\n"),
             ("USER u\r\n", "+OK x\r\n"),
             ("STLS\r\n", "+OK x\r\n-ERR no\r\n"),
-            (
-                "<?xml?><stream:stream><starttls/>",
-                "<stream:stream><failure/>",
-            ),
+            ("<?xml?><stream:stream><starttls/>", "<stream:stream><failure/>"),
         ] {
             let probe = starttls(client.as_bytes(), server.as_bytes());
             assert_eq!(probe, Probe::Not, "{client:?} {server:?}");

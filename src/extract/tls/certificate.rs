@@ -60,11 +60,7 @@ fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
         GeneralName::IPAddress(octets) => address(octets).map(|a| a.to_string()),
         _ => None,
     };
-    list.general_names
-        .iter()
-        .filter_map(text)
-        .take(256)
-        .collect()
+    list.general_names.iter().filter_map(text).take(256).collect()
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {
@@ -170,14 +166,8 @@ fn decode(value: &Any<'_>) -> Option<String> {
         | Tag::VisibleString => Some(String::from_utf8_lossy(data).into_owned()),
         Tag::T61String => Some(data.iter().map(|&b| char::from(b)).collect()),
         Tag::BmpString => {
-            let units = data
-                .chunks_exact(2)
-                .map(|u| u16::from_be_bytes([u[0], u[1]]));
-            Some(
-                char::decode_utf16(units)
-                    .map(|c| c.unwrap_or('\u{fffd}'))
-                    .collect(),
-            )
+            let units = data.chunks_exact(2).map(|u| u16::from_be_bytes([u[0], u[1]]));
+            Some(char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect())
         }
         _ => None,
     }
@@ -203,10 +193,7 @@ mod tests {
 
     #[test]
     fn values_are_escaped() {
-        assert_eq!(
-            value(Tag::Utf8String, b" a,b\\\n# "),
-            "\\ a\\,b\\\\\\0a#\\ "
-        );
+        assert_eq!(value(Tag::Utf8String, b" a,b\\\n# "), "\\ a\\,b\\\\\\0a#\\ ");
         assert_eq!(value(Tag::Utf8String, b"#1"), "\\#1");
         assert_eq!(value(Tag::BmpString, &[0, 0x41, 1, 0x42]), "A\u{142}");
         assert_eq!(value(Tag::T61String, &[0xe9]), "\u{e9}");
