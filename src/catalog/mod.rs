@@ -17,3 +17,75 @@ pub use pattern::{NamePattern, Specificity};
 pub use pattern_text::{PatternError, PatternProblem};
 pub use prefixes::PrefixMatcher;
 pub use service_tags::{ServiceTag, ServiceTags, ServiceTagsError};
+//! From a publisher's documents to rules that apply at a site.
+//!
+//! A [`Catalog`] is what one document requires, as [`Rule`]s; [`builtin`] ones come with the
+//! binary. A [`Profile`] is what a site has: its cloud, its [`Feature`]s, the values of the rules'
+//! [`Param`]s, its networks. [`lint`] finds what is odd about rules. `docs/CATALOG.md` describes
+//! the files. Nothing here does I/O, and nothing changes after it is read.
+
+mod builtin;
+mod error;
+mod feature;
+mod lint;
+mod profile;
+mod read;
+mod rule;
+
+pub use builtin::{builtin, names};
+pub use error::{LoadError, LoadErrors, Mistake};
+pub use feature::{Condition, ConditionError, Feature, FeatureSet, UnknownFeature};
+
+pub use profile::{CatalogRef, Network, Profile, Proxy, region_code};
+pub use rule::{
+    App, ChoiceOption, Cloud, Destination, Level, Param, PortRange, Rule, Scope, Source, Transport,
+};
+
+use serde::Serialize;
+
+/// A publisher's list of rules, made from one document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Catalog {
+    /// Short name, the first part of its rules' ids.
+    pub name: String,
+    /// What it covers, for people.
+    pub title: String,
+    /// Name of the document that it is made from.
+    pub document: String,
+    /// Where the document is published.
+    pub url: Option<String>,
+    /// Other requirements that the document refers to.
+    pub related: Vec<Related>,
+    /// The rules, in the document's order.
+    pub rules: Vec<Rule>,
+}
+
+/// Requirements stated elsewhere that a catalog's document asks to meet as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Related {
+    /// What to read.
+    pub title: String,
+    /// The built-in catalog that has them, when there is one.
+    pub catalog: Option<String>,
+    /// When they are needed; always when absent.
+    pub when: Option<Condition>,
+    /// Why, in one sentence.
+    #[serde(rename = "use")]
+    pub purpose: String,
+}
+
+impl Catalog {
+    /// Reads a catalog file's text. `file` is the name that errors show.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes in the file, each with its line and what to write instead.
+    pub fn parse(text: &str, file: &str) -> Result<Self, LoadErrors> {
+        let (catalog, errors) = read::read(text, file)?;
+        if errors.is_empty() {
+            Ok(catalog)
+        } else {
+            Err(LoadErrors(errors))
+        }
+    }
+}
