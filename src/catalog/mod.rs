@@ -1,45 +1,44 @@
-//! From a publisher's documents to a compiled matcher.
+//! From a publisher's documents to rules that apply at a site, compiled for matching.
+//!
+//! A [`Catalog`] is what one document requires, as [`Rule`]s; [`builtin`] ones come with the
+//! binary. A [`Profile`] is what a site has: its cloud, its [`Feature`]s, the values of the rules'
+//! [`Param`]s, its networks.
 //!
 //! A [`NamePattern`] stands for a set of names, a [`NameMatcher`] finds all patterns that match a
-//! name, a [`PrefixMatcher`] all address prefixes that hold an address, and [`ServiceTags`] are the
-//! named prefix lists that the publisher gives out. Nothing here changes after it is built.
+//! name, a [`PrefixMatcher`] all prefixes that hold an address, [`ServiceTags`] are the named
+//! prefix lists that the publisher gives out. A [`Site`] puts them together: destination in, rules
+//! out.
+//!
+//! Nothing here does I/O, and nothing changes after it is built.
 
+mod builtin;
+mod error;
+mod feature;
 mod label;
 mod names;
 mod pattern;
 mod pattern_text;
 mod prefixes;
-mod punycode;
-mod service_tags;
-
-pub use names::NameMatcher;
-pub use pattern::{NamePattern, Specificity};
-pub use pattern_text::{PatternError, PatternProblem};
-pub use prefixes::PrefixMatcher;
-pub use service_tags::{ServiceTag, ServiceTags, ServiceTagsError};
-//! From a publisher's documents to rules that apply at a site.
-//!
-//! A [`Catalog`] is what one document requires, as [`Rule`]s; [`builtin`] ones come with the
-//! binary. A [`Profile`] is what a site has: its cloud, its [`Feature`]s, the values of the rules'
-//! [`Param`]s, its networks. [`lint`] finds what is odd about rules. `docs/CATALOG.md` describes
-//! the files. Nothing here does I/O, and nothing changes after it is read.
-
-mod builtin;
-mod error;
-mod feature;
-mod lint;
 mod profile;
+mod punycode;
 mod read;
 mod rule;
+mod service_tags;
+mod site;
 
 pub use builtin::{builtin, names};
 pub use error::{LoadError, LoadErrors, Mistake};
 pub use feature::{Condition, ConditionError, Feature, FeatureSet, UnknownFeature};
-
+pub use names::NameMatcher;
+pub use pattern::{NamePattern, Specificity};
+pub use pattern_text::{PatternError, PatternProblem};
+pub use prefixes::PrefixMatcher;
 pub use profile::{CatalogRef, Network, Profile, Proxy, region_code};
 pub use rule::{
     App, ChoiceOption, Cloud, Destination, Level, Param, PortRange, Rule, Scope, Source, Transport,
 };
+pub use service_tags::{ServiceTag, ServiceTags, ServiceTagsError};
+pub use site::{Hit, Site, SiteRule, Target, TargetKind};
 
 use serde::Serialize;
 
