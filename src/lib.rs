@@ -10,10 +10,12 @@
 //! 3. [`flow`]: packet -> flow state: counters, stamps of events, a bounded in-order prefix of
 //!    each direction.
 //! 4. [`extract`]: prefix bytes -> observations; one file for each protocol.
-//! 5. `names`: DNS observations -> candidate names of (client, address, time).
-//! 6. `catalog`: rules and profile -> a compiled matcher.
-//! 7. `verdict`: pure functions from observations and rules to findings.
-//! 8. `report`: findings -> bytes in a chosen format.
+//! 5. [`names`]: DNS observations -> candidate names of (client, address, time).
+//! 6. [`catalog`]: rules and profile -> a compiled matcher.
+//! 7. [`verdict`]: pure functions from observations and rules to findings.
+//! 8. [`report`]: findings -> bytes in a chosen format.
+//!
+//! [`scan`] drives the rooms from frame to names; it cuts and joins stretches of a capture.
 //!
 //! The core does no I/O and reads no clock: all time is capture time.
 
@@ -23,6 +25,7 @@ pub mod decode;
 pub mod extract;
 pub mod flow;
 pub mod names;
+pub mod report;
 pub mod scan;
 pub mod source;
 pub mod verdict;

@@ -7,10 +7,7 @@ const FILES: [(&str, &str); 5] = [
     ("aks", include_str!("builtin/aks.toml")),
     ("aks-arc", include_str!("builtin/aks-arc.toml")),
     ("aml-firewall", include_str!("builtin/aml-firewall.toml")),
-    (
-        "aml-kubernetes",
-        include_str!("builtin/aml-kubernetes.toml"),
-    ),
+    ("aml-kubernetes", include_str!("builtin/aml-kubernetes.toml")),
     ("amlarc", include_str!("builtin/amlarc.toml")),
 ];
 

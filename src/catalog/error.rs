@@ -167,10 +167,7 @@ mod tests {
 
     #[test]
     fn counts_lines_from_one() {
-        let input = Input {
-            file: "x.toml",
-            text: "a\nb\nc",
-        };
+        let input = Input { file: "x.toml", text: "a\nb\nc" };
         let at = |n| input.error(&(n..n), Mistake::Value, "bad".into());
         assert_eq!(at(0).to_string(), "x.toml:1: bad");
         assert_eq!(at(4).line(), 3);

@@ -94,12 +94,7 @@ pub struct UnknownFeature(String);
 impl fmt::Display for UnknownFeature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let known = Feature::ALL.iter().map(|k| k.name());
-        write!(
-            f,
-            "unknown feature `{}`{}",
-            self.0,
-            alternatives(&self.0, known)
-        )
+        write!(f, "unknown feature `{}`{}", self.0, alternatives(&self.0, known))
     }
 }
 
@@ -122,10 +117,7 @@ impl FeatureSet {
 
     /// The features in the set.
     pub fn iter(self) -> impl Iterator<Item = Feature> {
-        Feature::ALL
-            .iter()
-            .copied()
-            .filter(move |&f| self.contains(f))
+        Feature::ALL.iter().copied().filter(move |&f| self.contains(f))
     }
 }
 
@@ -163,11 +155,7 @@ impl Condition {
     /// Reads a condition of at most 128 words and parentheses.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
         let words = split_words(text)?;
-        let mut parser = Parser {
-            words: &words,
-            next: 0,
-            end: text.len(),
-        };
+        let mut parser = Parser { words: &words, next: 0, end: text.len() };
         let condition = parser.either()?;
         match parser.peek() {
             None => Ok(condition),
@@ -207,11 +195,7 @@ impl Condition {
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = |f: &mut fmt::Formatter<'_>, c: &Self, binding| {
-            if c.binding() < binding {
-                write!(f, "({c})")
-            } else {
-                write!(f, "{c}")
-            }
+            if c.binding() < binding { write!(f, "({c})") } else { write!(f, "{c}") }
         };
         match self {
             Self::Feature(feature) => feature.fmt(f),
@@ -256,12 +240,7 @@ impl ConditionError {
 
 impl fmt::Display for ConditionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "condition, character {}: {}",
-            self.offset + 1,
-            self.message
-        )
+        write!(f, "condition, character {}: {}", self.offset + 1, self.message)
     }
 }
 
@@ -276,10 +255,7 @@ struct Word<'t> {
 
 impl Word<'_> {
     fn error(self, message: impl fmt::Display) -> ConditionError {
-        ConditionError {
-            offset: self.offset,
-            message: message.to_string(),
-        }
+        ConditionError { offset: self.offset, message: message.to_string() }
     }
 }
 
@@ -303,10 +279,7 @@ fn split_words(text: &str) -> Result<Vec<Word<'_>>, ConditionError> {
                 )));
             }
         };
-        let word = Word {
-            text: &rest[..len],
-            offset,
-        };
+        let word = Word { text: &rest[..len], offset };
         if words.len() == MAX_WORDS {
             return Err(word.error(format!("longer than {MAX_WORDS} words")));
         }
@@ -359,25 +332,16 @@ impl<'t> Parser<'_, 't> {
         if self.take("not") {
             return Ok(Condition::Not(Box::new(self.one()?)));
         }
-        let end = Word {
-            text: "",
-            offset: self.end,
-        };
+        let end = Word { text: "", offset: self.end };
         let word = self.peek().unwrap_or(end);
         if self.take("(") {
             let inner = self.either()?;
-            return if self.take(")") {
-                Ok(inner)
-            } else {
-                Err(word.error("`(` without its `)`"))
-            };
+            return if self.take(")") { Ok(inner) } else { Err(word.error("`(` without its `)`")) };
         }
         self.next += 1;
         match word.text {
             "" | ")" | "and" | "or" => Err(word.error("a feature is needed here")),
-            name => Feature::parse(name)
-                .map(Condition::Feature)
-                .map_err(|e| word.error(e)),
+            name => Feature::parse(name).map(Condition::Feature).map_err(|e| word.error(e)),
         }
     }
 }
@@ -399,9 +363,7 @@ mod tests {
             assert_eq!(Feature::parse(f.name()), Ok(*f));
             assert_eq!(*f as usize, i);
             assert!(
-                f.name()
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                f.name().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             );
             assert!(f.sentence().ends_with('.'));
         }

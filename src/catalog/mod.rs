@@ -81,10 +81,6 @@ impl Catalog {
     /// All mistakes in the file, each with its line and what to write instead.
     pub fn parse(text: &str, file: &str) -> Result<Self, LoadErrors> {
         let (catalog, errors) = read::read(text, file)?;
-        if errors.is_empty() {
-            Ok(catalog)
-        } else {
-            Err(LoadErrors(errors))
-        }
+        if errors.is_empty() { Ok(catalog) } else { Err(LoadErrors(errors)) }
     }
 }

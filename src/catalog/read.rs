@@ -126,10 +126,8 @@ impl<'a> Reader<'a> {
         self.check_id(&raw.id);
         for word in std::iter::once(&raw.service).chain(&raw.from) {
             if !is_kebab(word.as_ref()) {
-                let message = format!(
-                    "`{}` has to be lower-case words joined by `-`",
-                    word.as_ref()
-                );
+                let message =
+                    format!("`{}` has to be lower-case words joined by `-`", word.as_ref());
                 self.error(&word.span(), Mistake::Value, message);
             }
         }
@@ -156,11 +154,7 @@ impl<'a> Reader<'a> {
             app: raw.app,
             purpose: raw.r#use.clone(),
             source: Source {
-                document: raw
-                    .source
-                    .document
-                    .clone()
-                    .unwrap_or_else(|| self.document.to_owned()),
+                document: raw.source.document.clone().unwrap_or_else(|| self.document.to_owned()),
                 section: raw.source.section.clone(),
             },
         })
@@ -216,10 +210,7 @@ impl<'a> Reader<'a> {
             let message = match Param::parse(name) {
                 None => {
                     let known = Param::ALL.iter().map(|p| p.name());
-                    format!(
-                        "unknown placeholder `{{{name}}}`{}",
-                        alternatives(name, known)
-                    )
+                    format!("unknown placeholder `{{{name}}}`{}", alternatives(name, known))
                 }
                 Some(p) if p.is_address() != is_cidr => {
                     let place = if is_cidr {
@@ -274,11 +265,8 @@ mod tests {
             keys.retain(|k| k.0 != key);
             keys.push((key, value));
         }
-        let lines: Vec<_> = keys
-            .iter()
-            .filter(|k| !k.1.is_empty())
-            .map(|(k, v)| format!("{k} = {v}\n"))
-            .collect();
+        let lines: Vec<_> =
+            keys.iter().filter(|k| !k.1.is_empty()).map(|(k, v)| format!("{k} = {v}\n")).collect();
         format!("[[rule]]\n{}", lines.concat())
     }
 
@@ -334,47 +322,23 @@ mod tests {
             "mine.toml:15: unknown placeholder `{regoin}`: did you mean `region`?"
         );
         for (change, says) in [
-            (
-                ("colour", "1"),
-                "mine.toml:14: unknown field `colour`, expected",
-            ),
+            (("colour", "1"), "mine.toml:14: unknown field `colour`, expected"),
             (
                 ("cloud", "[\"mars\"]"),
                 "mine.toml:13: unknown variant `mars`, expected one of `public`",
             ),
             (("cloud", "[]"), "`cloud` is empty"),
-            (
-                ("ports", "[0]"),
-                "mine.toml:13: invalid value: integer `0`, expected a port from 1",
-            ),
+            (("ports", "[0]"), "mine.toml:13: invalid value: integer `0`, expected a port from 1"),
             (("id", "\"other/a\""), "has to be `mine/..`"),
             (("service", "\"My Service\""), "lower-case words"),
             (("destinations", ""), "no destinations"),
             (("any_of", "[\"*\"]"), "exclude each other"),
-            (
-                ("destinations", "[\"https://a.example\"]"),
-                "leave out the scheme",
-            ),
-            (
-                ("destinations", "[{ cidr = \"10.0.0.1/8\" }]"),
-                "bits beyond",
-            ),
-            (
-                ("destinations", "[{ cidr = \"{region}\" }]"),
-                "stands for a name's label",
-            ),
-            (
-                ("destinations", "[\"{api-server}.example\"]"),
-                "stands for an address",
-            ),
-            (
-                ("destinations", "[{ ip = \"10.0.0.1\" }]"),
-                "exactly one of",
-            ),
-            (
-                ("destinations", "[{ cidr = \"10.0.0.1\", fqdn = \"a\" }]"),
-                "exactly one of",
-            ),
+            (("destinations", "[\"https://a.example\"]"), "leave out the scheme"),
+            (("destinations", "[{ cidr = \"10.0.0.1/8\" }]"), "bits beyond"),
+            (("destinations", "[{ cidr = \"{region}\" }]"), "stands for a name's label"),
+            (("destinations", "[\"{api-server}.example\"]"), "stands for an address"),
+            (("destinations", "[{ ip = \"10.0.0.1\" }]"), "exactly one of"),
+            (("destinations", "[{ cidr = \"10.0.0.1\", fqdn = \"a\" }]"), "exactly one of"),
             (("use", ""), "missing field `use`"),
         ] {
             let error = error(&[change]);
@@ -385,11 +349,7 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_at_once() {
-        let text = format!(
-            "{HEAD}{}{}",
-            rule(&[("cloud", "[]"), ("when", "\"gup\"")]),
-            rule(&[])
-        );
+        let text = format!("{HEAD}{}{}", rule(&[("cloud", "[]"), ("when", "\"gup\"")]), rule(&[]));
         let errors = Catalog::parse(&text, "mine.toml").unwrap_err();
         let lines: Vec<_> = errors.iter().map(LoadError::line).collect();
         assert_eq!(lines, [13, 14, 16]);

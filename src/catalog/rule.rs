@@ -262,9 +262,7 @@ impl Destination {
             Self::ServiceTag(t) => validate_service_tag(t),
             Self::Cidr(t) => validate_cidr(t),
             Self::Role(t) if is_kebab(t) => Ok(()),
-            Self::Role(t) => Err(format!(
-                "role `{t}` has to be lower-case words joined by `-`"
-            )),
+            Self::Role(t) => Err(format!("role `{t}` has to be lower-case words joined by `-`")),
         }
     }
 }
@@ -339,11 +337,7 @@ pub struct PortRange {
 impl PortRange {
     /// The range from `first` to `last`, both included; `None` when empty or when it holds port 0.
     pub const fn new(first: u16, last: u16) -> Option<Self> {
-        if first == 0 || first > last {
-            None
-        } else {
-            Some(Self { first, last })
-        }
+        if first == 0 || first > last { None } else { Some(Self { first, last }) }
     }
 
     /// The lowest port.
@@ -436,10 +430,7 @@ pub(super) fn placeholders(text: &str) -> impl Iterator<Item = &str> {
 /// True for words of `a-z`, `0-9` joined by single `-`.
 pub(super) fn is_kebab(text: &str) -> bool {
     text.split('-').all(|word| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     })
 }
 
@@ -460,10 +451,7 @@ pub(super) fn validate_fqdn_pattern(text: &str) -> Result<(), String> {
     if text.parse::<IpAddr>().is_ok() {
         return wrong("an address goes into { cidr = .. }");
     }
-    let name = text
-        .strip_prefix("*.")
-        .or_else(|| text.strip_prefix('.'))
-        .unwrap_or(text);
+    let name = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')).unwrap_or(text);
     if name.len() > 253 {
         return wrong("longer than 253 characters");
     }
@@ -472,11 +460,7 @@ pub(super) fn validate_fqdn_pattern(text: &str) -> Result<(), String> {
             return wrong(&what);
         }
     }
-    if name
-        .rsplit('.')
-        .next()
-        .is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit()))
-    {
+    if name.rsplit('.').next().is_some_and(|l| l.bytes().all(|b| b.is_ascii_digit())) {
         return wrong("it ends in a number");
     }
     Ok(())
@@ -497,10 +481,7 @@ fn check_label(label: &str) -> Result<(), String> {
         rest = tail;
     }
     outside.push_str(rest);
-    match outside
-        .chars()
-        .find(|&c| !(c.is_ascii_alphanumeric() || "-_*".contains(c)))
-    {
+    match outside.chars().find(|&c| !(c.is_ascii_alphanumeric() || "-_*".contains(c))) {
         Some(c) => Err(format!("`{}` is in no host name", c.escape_default())),
         None => Ok(()),
     }
@@ -509,9 +490,7 @@ fn check_label(label: &str) -> Result<(), String> {
 fn validate_service_tag(text: &str) -> Result<(), String> {
     let plain = text.replace(['{', '}'], "");
     if plain.is_empty()
-        || !plain
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+        || !plain.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
     {
         return Err(format!(
             "`{text}` is no service tag: letters, digits and dots, such as Storage.{{region}}"
@@ -596,11 +575,7 @@ mod tests {
     fn nets_are_addresses_or_exact_cidrs() {
         assert_eq!(parse_net("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
         assert_eq!(parse_net("fd00::/8").unwrap().prefix_len(), 8);
-        assert!(
-            parse_net("10.0.0.5/8")
-                .unwrap_err()
-                .contains("`10.0.0.0/8`")
-        );
+        assert!(parse_net("10.0.0.5/8").unwrap_err().contains("`10.0.0.0/8`"));
         assert!(parse_net("10.0.0.0/33").is_err());
     }
 

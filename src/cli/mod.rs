@@ -1,5 +1,6 @@
 //! Arguments and the commands behind them.
 
+mod audit;
 mod observe;
 mod read;
 
@@ -20,6 +21,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Audit(audit::Args),
     Observe(observe::Args),
 }
 
@@ -45,6 +47,7 @@ pub(crate) struct Inputs {
 impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Audit(args) => args.run(),
             Command::Observe(args) => args.run(),
         }
     }

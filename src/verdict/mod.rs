@@ -1,7 +1,18 @@
 //! Observations and rules in, findings out: pure functions.
 
+mod advice;
+mod attempt;
+mod finding;
+mod judge;
+mod lookup;
 mod outcome;
 mod transport;
 
+pub use attempt::{Attempt, Attempts, attempts, client_of};
+pub use finding::{
+    Bytes, Class, DestinationFinding, Evidence, Findings, Flag, NamedBy, Outcomes, RuleCounts,
+    RuleFinding, Summary, TargetFinding, Verdict,
+};
+pub use judge::judge;
 pub use outcome::{Meaning, Outcome, Reason, Stage};
 pub use transport::{Conduct, Proof, Result};

@@ -1,6 +1,6 @@
 //! What became of one connection: a pure function of its stamps.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use crate::{
     base::{Stamp, Timestamp},
@@ -26,6 +26,12 @@ pub struct Result {
     pub stage: Stage,
     /// The packets that show it, in order.
     pub proof: Vec<Proof>,
+}
+
+impl Result {
+    pub(super) fn established(stage: Stage, stamp: Stamp, detail: String) -> Self {
+        found(Outcome::Established, stage, vec![proof(stamp, detail)])
+    }
 }
 
 /// A packet that shows something.
@@ -174,10 +180,23 @@ impl<'c> Conduct<'c> {
             shown.push(proof(stamp, format!("fatal alert {alert} ({name}) from the client")));
             return open(Reason::ClientAborted, Stage::Tls, shown);
         }
-        if self.until.since(server_hello.time) < ANSWER_WAIT && !self.is_closed() {
-            return open(Reason::CaptureEnded, Stage::Tls, shown);
+        let left = |side: &SideTally| earliest(side.rst.first(), side.fin.first());
+        match (left(self.theirs()), left(self.mine())) {
+            (Some(server), client) if client.is_none_or(|client| server <= client) => {
+                let reset = self.theirs().rst.first() == Some(server);
+                let outcome = if reset { Outcome::TlsReset } else { Outcome::TlsClosed };
+                shown.push(proof(server, "the server's side ends the handshake"));
+                found(outcome, Stage::Tls, shown)
+            }
+            (_, Some(client)) => {
+                shown.push(proof(client, "the client ends the handshake"));
+                open(Reason::ClientAborted, Stage::Tls, shown)
+            }
+            _ if self.until.since(server_hello.time) < ANSWER_WAIT => {
+                open(Reason::CaptureEnded, Stage::Tls, shown)
+            }
+            _ => found(Outcome::TransportOnly, Stage::Tls, shown),
         }
-        found(Outcome::TransportOnly, Stage::Tls, shown)
     }
 
     /// A request at some layer without an answer: reset, closed or silence.
@@ -188,7 +207,11 @@ impl<'c> Conduct<'c> {
         let server_close = self.theirs().fin.last().filter(after);
         let client_left = earliest(self.mine().rst.last(), self.mine().fin.last()).filter(after);
         let mut shown = vec![request];
-        if self.theirs().packets == 0 || (self.one_sided && server_reset.is_none()) {
+        let unheard = match self.connection.key.transport() {
+            Transport::Tcp => self.theirs().packets == 0,
+            Transport::Udp => self.one_sided,
+        };
+        if unheard {
             return open(Reason::OneSided, layer.stage, shown);
         }
         if let Some(stamp) = server_reset.filter(|reset| client_left.is_none_or(|c| *reset <= c)) {
@@ -288,11 +311,6 @@ impl<'c> Conduct<'c> {
         }
     }
 
-    fn is_closed(&self) -> bool {
-        let ends = [self.mine(), self.theirs()];
-        ends.iter().any(|side| side.fin.seen() || side.rst.seen())
-    }
-
     fn transport_stage(&self) -> Stage {
         match self.connection.key.transport() {
             Transport::Tcp => Stage::Tcp,
@@ -350,11 +368,6 @@ fn icmp_meaning(v6: bool, kind: u8, code: u8) -> &'static str {
         (true, 1, 6) => "route rejected",
         _ => "unreachable",
     }
-}
-
-/// The device that sent the ICMP error, when it isn't the destination itself.
-pub(super) fn refusing_device(icmp: &IcmpSeen, server: IpAddr) -> Option<IpAddr> {
-    (icmp.from != server).then_some(icmp.from)
 }
 
 fn earliest(a: Option<Stamp>, b: Option<Stamp>) -> Option<Stamp> {

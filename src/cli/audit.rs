@@ -1,0 +1,205 @@
+use std::{
+    fs,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use egress_auditor::{
+    catalog::{Catalog, CatalogRef, Profile, ServiceTags, Site, builtin, names},
+    flow::Endpoint,
+    report::{ProfileUsed, Report, write_json, write_text},
+    verdict::{Class, Verdict, judge},
+};
+
+use super::{EXIT_ERROR, Inputs, read::read};
+
+/// Exit code when findings were selected by --fail-on.
+const EXIT_FINDINGS: u8 = 1;
+
+/// Judge captured traffic by the publisher's requirements.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  egress-auditor audit node.pcap
+  egress-auditor audit --profile site.toml --format json captures/ > report.json
+  tcpdump -w - -i eth0 | egress-auditor audit -
+
+Exit codes: 0 nothing found, 1 findings selected by --fail-on, 2 usage or input error (a damaged
+capture still gives the report of what could be read).")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    inputs: Inputs,
+
+    /// The site: cloud, region, features, networks. See `profile init`.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+
+    /// Catalogs to audit against, built-in names or files, instead of the profile's.
+    #[arg(long, value_name = "NAME|FILE")]
+    catalog: Vec<String>,
+
+    /// The publisher's ServiceTags_*.json, for rules that name service tags.
+    #[arg(long, value_name = "FILE")]
+    service_tags: Option<PathBuf>,
+
+    /// How to write the report.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// Write the report to this file instead of standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Exit with 1 when there are findings of these classes; `none` for never.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "blocked")]
+    fail_on: Vec<FailOn>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people, and for tickets.
+    Text,
+    /// For programs.
+    Json,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    Blocked,
+    Degraded,
+    Inconclusive,
+    NotExercised,
+    Unexpected,
+    Ambiguous,
+    Conditional,
+    None,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let profile = self.load_profile()?;
+        let catalogs = self.load_catalogs(&profile)?;
+        let tags = self.load_tags()?;
+        let resolvers: Arc<[Endpoint]> = profile
+            .network
+            .resolvers
+            .iter()
+            .map(|resolver| Endpoint::new(resolver.ip(), resolver.port()))
+            .collect();
+        let site = Site::new(&catalogs, profile, tags.as_ref());
+        let reading = read(&self.inputs, resolvers, &mut ())?;
+        let findings = judge(&reading.census, &site);
+        let used = ProfileUsed {
+            file: self.profile.as_ref().map(|path| path.display().to_string()),
+            unbound: site.profile().unbound(catalogs.iter().flat_map(|c| &c.rules)),
+            profile: site.profile().clone(),
+        };
+        let census = &reading.census;
+        let seen = (&census.counters, &census.names, reading.dropped);
+        let report = Report::new(&reading.inputs, seen, used, findings);
+        self.write(&report)?;
+        if reading.interrupted {
+            eprintln!("egress-auditor: interrupted: the report covers what was read until then");
+        }
+        for error in &reading.errors {
+            eprintln!("egress-auditor: {error}");
+        }
+        Ok(match () {
+            () if !reading.errors.is_empty() => ExitCode::from(EXIT_ERROR),
+            () if self.fail_on.iter().any(|class| class.selects(&report)) => {
+                ExitCode::from(EXIT_FINDINGS)
+            }
+            () => ExitCode::SUCCESS,
+        })
+    }
+
+    fn load_profile(&self) -> anyhow::Result<Profile> {
+        let mut profile = match &self.profile {
+            Some(path) => Profile::parse(&read_text(path)?, &path.display().to_string())?,
+            None => Profile::default(),
+        };
+        if !self.catalog.is_empty() {
+            let named = |text: &String| match builtin(text) {
+                Some(_) => CatalogRef::Builtin(text.clone()),
+                None => CatalogRef::File(text.clone()),
+            };
+            profile.catalogs = self.catalog.iter().map(named).collect();
+        }
+        Ok(profile)
+    }
+
+    /// Catalog files that the profile names lie relative to it.
+    fn load_catalogs(&self, profile: &Profile) -> anyhow::Result<Vec<Catalog>> {
+        let from_command = !self.catalog.is_empty();
+        let base = self.profile.as_deref().and_then(Path::parent).filter(|_| !from_command);
+        let load = |reference: &CatalogRef| match reference {
+            CatalogRef::Builtin(name) => {
+                builtin(name).with_context(|| format!("no built-in catalog `{name}`"))
+            }
+            CatalogRef::File(file) => {
+                let path = base.map_or_else(|| PathBuf::from(file), |base| base.join(file));
+                if !path.exists() && !file.contains(['/', '.']) {
+                    bail!("no catalog `{file}`: built in are {}", known_catalogs());
+                }
+                Ok(Catalog::parse(&read_text(&path)?, &path.display().to_string())?)
+            }
+        };
+        profile.catalogs.iter().map(load).collect()
+    }
+
+    fn load_tags(&self) -> anyhow::Result<Option<ServiceTags>> {
+        let Some(path) = &self.service_tags else { return Ok(None) };
+        let bytes = fs::read(path).with_context(|| format!("{}: cannot read", path.display()))?;
+        let tags = ServiceTags::from_json(&bytes).with_context(|| path.display().to_string())?;
+        Ok(Some(tags))
+    }
+
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        match &self.output {
+            None => self.write_to(report, &mut BufWriter::new(io::stdout().lock()))?,
+            Some(path) => {
+                let context = || format!("{}: cannot write", path.display());
+                let file = fs::File::create(path).with_context(context)?;
+                self.write_to(report, &mut BufWriter::new(file)).with_context(context)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_to(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
+        match self.format {
+            Format::Text => write_text(report, out)?,
+            Format::Json => write_json(report, out)?,
+        }
+        out.flush()
+    }
+}
+
+impl FailOn {
+    fn selects(self, report: &Report) -> bool {
+        let rules = |verdict| report.rules.iter().any(|rule| rule.verdict == verdict);
+        let destinations = |class| report.destinations.iter().any(|d| d.class == class);
+        match self {
+            Self::Blocked => rules(Verdict::Blocked),
+            Self::Degraded => rules(Verdict::Degraded),
+            Self::Inconclusive => rules(Verdict::Inconclusive),
+            Self::NotExercised => rules(Verdict::NotExercised),
+            Self::Unexpected => destinations(Class::Unexpected),
+            Self::Ambiguous => destinations(Class::Ambiguous),
+            Self::Conditional => destinations(Class::Conditional),
+            Self::None => false,
+        }
+    }
+}
+
+fn known_catalogs() -> String {
+    names().collect::<Vec<_>>().join(", ")
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))
+}

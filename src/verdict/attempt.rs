@@ -1,0 +1,354 @@
+//! Connections and lookups as attempts to reach a destination.
+
+use std::net::IpAddr;
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::{
+    base::{HostName, Stamp, Timestamp},
+    catalog::Profile,
+    decode::Transport,
+    extract::{Connect, Ech, Exchange},
+    flow::{Endpoint, Side},
+    names::Candidate,
+    scan::{Census, Connection},
+    verdict::{
+        Flag, NamedBy, Outcome, Reason, Stage,
+        finding::Bytes,
+        lookup,
+        transport::{Conduct, Result},
+    },
+};
+
+/// One try of one client to reach a destination.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// Who tried.
+    pub client: IpAddr,
+    /// The best name, when there is one.
+    pub name: Option<HostName>,
+    /// Where it comes from.
+    pub named_by: NamedBy,
+    /// All names that DNS makes possible, sorted.
+    pub candidates: Vec<HostName>,
+    /// The address, when the client itself connected to the destination.
+    pub addr: Option<IpAddr>,
+    /// Transport and port; `None` for a lookup.
+    pub service: Option<(Transport, u16)>,
+    /// What became of it.
+    pub result: Result,
+    /// Payload bytes.
+    pub bytes: Bytes,
+    /// The first packet.
+    pub first: Stamp,
+    /// The last packet.
+    pub last: Stamp,
+    /// What else is worth knowing.
+    pub flags: Vec<Flag>,
+}
+
+/// Attempts, and what is no attempt.
+#[derive(Default)]
+pub struct Attempts {
+    /// In no particular order.
+    pub all: Vec<Attempt>,
+    /// TCP connections that began before the capture.
+    pub midstream_flows: u64,
+    /// Flows of which only one direction was captured.
+    pub one_sided: u64,
+    /// Flows that came from outside.
+    pub inbound_flows: u64,
+}
+
+/// Finds the attempts in what a capture told.
+pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
+    let end = census.counters.span.map_or(Timestamp::default(), |(_, last)| last);
+    let hearing = Hearing::new(census, profile);
+    let mut found = Attempts::default();
+    for connection in &census.connections {
+        let client = client_of(connection, profile);
+        let from_outside = is_local(connection.key.end(client.other()).addr(), profile)
+            && !is_local(connection.key.end(client).addr(), profile);
+        if from_outside {
+            found.inbound_flows += 1;
+            continue;
+        }
+        let one_sided = hearing.is_deaf(connection.key.end(client).addr());
+        let conduct = Conduct::new(connection, client, end, one_sided);
+        let flow = Flow { connection, client, conduct, census, profile };
+        flow.count(&mut found);
+        flow.attempts(&mut found.all);
+    }
+    found.all.extend(lookup::failed(census, profile, end));
+    found
+}
+
+/// Who opened a connection: the sender of the SYN; else who spoke first in a protocol that shows
+/// it; else the captured host; else the end with the higher port.
+pub fn client_of(connection: &Connection, profile: &Profile) -> Side {
+    if let Some(side) = connection.opener.or(connection.facts.client) {
+        return side;
+    }
+    let [low, high] = [Side::Low, Side::High].map(|side| connection.key.end(side));
+    let by_port = if low.port() > high.port() { Side::Low } else { Side::High };
+    // A captured host's well-known port serves others, whoever was heard first.
+    let serves = |end: Endpoint, other: Endpoint| end.port() < 1024 && other.port() >= 1024;
+    match (is_local(low.addr(), profile), is_local(high.addr(), profile)) {
+        (true, false) if !serves(low, high) => Side::Low,
+        (false, true) if !serves(high, low) => Side::High,
+        _ => by_port,
+    }
+}
+
+fn is_local(addr: IpAddr, profile: &Profile) -> bool {
+    profile.network.local.iter().any(|net| net.contains(&addr))
+}
+
+/// Of which hosts both directions were captured.
+struct Hearing {
+    deaf: HashSet<IpAddr, foldhash::fast::RandomState>,
+}
+
+impl Hearing {
+    /// A host is deaf when its packets acknowledge others that aren't in the capture, and never
+    /// does an answer show up.
+    fn new(census: &Census, profile: &Profile) -> Self {
+        let mut heard: HashMap<IpAddr, bool, foldhash::fast::RandomState> = HashMap::default();
+        let tcp = census.connections.iter().filter(|c| c.key.transport() == Transport::Tcp);
+        for connection in tcp {
+            let client = client_of(connection, profile);
+            let (mine, theirs) =
+                (connection.tally.side(client), connection.tally.side(client.other()));
+            let addr = connection.key.end(client).addr();
+            if theirs.packets > 0 && mine.packets > 0 {
+                heard.insert(addr, true);
+            } else if mine.acks.seen() {
+                heard.entry(addr).or_insert(false);
+            }
+        }
+        Self { deaf: heard.into_iter().filter(|(_, heard)| !heard).map(|(a, _)| a).collect() }
+    }
+
+    fn is_deaf(&self, client: IpAddr) -> bool {
+        self.deaf.contains(&client)
+    }
+}
+
+/// A connection on its way to attempts.
+struct Flow<'f> {
+    connection: &'f Connection,
+    client: Side,
+    conduct: Conduct<'f>,
+    census: &'f Census,
+    profile: &'f Profile,
+}
+
+impl Flow<'_> {
+    fn client_addr(&self) -> IpAddr {
+        self.connection.key.end(self.client).addr()
+    }
+
+    fn server(&self) -> Endpoint {
+        self.connection.key.end(self.client.other())
+    }
+
+    fn count(&self, found: &mut Attempts) {
+        let tally = &self.connection.tally;
+        let is_tcp = self.connection.key.transport() == Transport::Tcp;
+        let packets = [tally.side(self.client).packets, tally.side(self.client.other()).packets];
+        found.midstream_flows += u64::from(self.is_midstream());
+        found.one_sided += u64::from(is_tcp && packets.contains(&0) && self.is_half_heard());
+    }
+
+    /// True when one side's packets can only follow on packets of the other side, of which there
+    /// are none.
+    fn is_half_heard(&self) -> bool {
+        let tally = &self.connection.tally;
+        let (mine, theirs) = (tally.side(self.client), tally.side(self.client.other()));
+        mine.acks.seen() || theirs.acks.seen() || theirs.syn_ack.seen()
+    }
+
+    fn is_midstream(&self) -> bool {
+        let packets = self.connection.tally.sides.iter().any(|side| side.packets > 0);
+        packets
+            && self.connection.key.transport() == Transport::Tcp
+            && self.connection.opener.is_none()
+    }
+
+    fn attempts(&self, all: &mut Vec<Attempt>) {
+        let facts = &self.connection.facts;
+        let is_proxy = self.is_proxy();
+        if is_proxy {
+            all.push(self.to_proxy());
+        }
+        if let Some(connect) = &facts.connect {
+            all.push(self.through(connect));
+        } else if facts.hello.is_none() && !facts.exchanges.is_empty() {
+            for exchange in &facts.exchanges {
+                all.push(self.request(exchange, is_proxy));
+            }
+        } else if !is_proxy {
+            all.push(self.direct());
+        }
+    }
+
+    fn is_proxy(&self) -> bool {
+        let server = self.server();
+        let listed =
+            self.profile.network.proxies.iter().any(|proxy| {
+                proxy.port == server.port() && proxy.host.parse() == Ok(server.addr())
+            });
+        listed || self.connection.facts.connect.is_some()
+    }
+
+    /// The client itself connects to the destination.
+    fn direct(&self) -> Attempt {
+        let candidates = self.candidates();
+        let mut attempt = self.attempt(self.conduct.result());
+        if let Some(hello) = &self.connection.facts.hello
+            && let Some(sni) = &hello.sni
+        {
+            attempt.name = Some(sni.clone());
+            attempt.named_by = if hello.quic { NamedBy::QuicSni } else { NamedBy::Sni };
+            if hello.ech == Ech::Outer {
+                attempt.flags.push(Flag::EchOuter);
+            }
+            self.corroborate(&mut attempt, &candidates);
+        } else if let Some(first) = candidates.first() {
+            attempt.name = Some(first.name.clone());
+            attempt.named_by =
+                if first.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
+        }
+        attempt.candidates = candidates.into_iter().map(|candidate| candidate.name).collect();
+        attempt
+    }
+
+    /// An HTTP request on the connection. Behind a proxy, the proxy does the connecting.
+    fn request(&self, exchange: &Exchange, is_proxy: bool) -> Attempt {
+        let candidates = self.candidates();
+        let mut attempt = self.attempt(self.conduct.exchange(exchange));
+        attempt.first = exchange.stamp.min(self.connection.tally.first.max(exchange.stamp));
+        if let Some(host) = &exchange.host {
+            attempt.name = Some(host.clone());
+            attempt.named_by = NamedBy::HttpHost;
+        }
+        if is_proxy {
+            attempt.addr = None;
+            attempt.service = Some((Transport::Tcp, 80));
+            attempt.flags.push(Flag::Proxied);
+            return attempt;
+        }
+        self.corroborate(&mut attempt, &candidates);
+        if attempt.name.is_none()
+            && let Some(first) = candidates.first()
+        {
+            attempt.name = Some(first.name.clone());
+            attempt.named_by =
+                if first.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
+        }
+        attempt.candidates = candidates.into_iter().map(|candidate| candidate.name).collect();
+        attempt
+    }
+
+    fn through(&self, connect: &Connect) -> Attempt {
+        let mut attempt = self.attempt(self.conduct.result());
+        attempt.named_by = NamedBy::Connect;
+        attempt.name.clone_from(&connect.host);
+        // The inner hello says more than the CONNECT when that only has an address.
+        if attempt.name.is_none()
+            && let Some(sni) = self.connection.facts.hello.as_ref().and_then(|h| h.sni.clone())
+        {
+            attempt.name = Some(sni);
+            attempt.named_by = NamedBy::Sni;
+        }
+        let literal = connect.target.rsplit_once(':').map_or("", |(host, _)| host);
+        attempt.addr = literal.trim_matches(['[', ']']).parse().ok();
+        attempt.service = Some((Transport::Tcp, connect.port));
+        attempt.flags.push(Flag::Proxied);
+        attempt
+    }
+
+    /// The proxy itself is a destination too: it can be unreachable.
+    fn to_proxy(&self) -> Attempt {
+        let facts = &self.connection.facts;
+        let mut attempt = self.direct();
+        let answer = facts
+            .connect
+            .as_ref()
+            .and_then(|connect| connect.status)
+            .or_else(|| facts.exchanges.first().and_then(|exchange| exchange.status));
+        if let Some((stamp, status)) = answer {
+            let detail = format!("the proxy answers {status}");
+            attempt.result = Result::established(Stage::Proxy, stamp, detail);
+        }
+        let candidate = attempt.candidates.first().cloned();
+        attempt.named_by = if candidate.is_some() { NamedBy::Dns } else { NamedBy::Address };
+        attempt.name = candidate;
+        attempt.flags = vec![Flag::Proxy];
+        attempt
+    }
+
+    fn attempt(&self, result: Result) -> Attempt {
+        let tally = &self.connection.tally;
+        let (mine, theirs) = (tally.side(self.client), tally.side(self.client.other()));
+        let mut flags = Vec::new();
+        if self.is_midstream() {
+            flags.push(Flag::Midstream);
+        }
+        Attempt {
+            client: self.client_addr(),
+            name: None,
+            named_by: NamedBy::Address,
+            candidates: Vec::new(),
+            addr: Some(self.server().addr()),
+            service: Some((self.connection.key.transport(), self.server().port())),
+            result,
+            bytes: Bytes { out: mine.bytes, inward: theirs.bytes },
+            first: tally.first,
+            last: tally.last,
+            flags,
+        }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let began = self.connection.tally.first.time;
+        self.census.names.candidates(self.client_addr(), self.server().addr(), began)
+    }
+
+    /// Flags a name that the client, whose DNS is visible, never resolved to this address.
+    fn corroborate(&self, attempt: &mut Attempt, candidates: &[Candidate]) {
+        let began = self.connection.tally.first.time;
+        let Some(name) = &attempt.name else { return };
+        let told = candidates.iter().any(|candidate| candidate.name == *name);
+        if !told && !self.is_midstream() && self.census.names.is_visible(self.client_addr(), began)
+        {
+            attempt.flags.push(Flag::NameUncorroborated);
+        }
+    }
+}
+
+impl Attempt {
+    /// True when it shows that the destination can't be reached.
+    pub fn is_blocked(&self) -> bool {
+        self.result.outcome.meaning() == super::Meaning::Blocked
+    }
+
+    /// True when it reached the destination.
+    pub fn is_reached(&self) -> bool {
+        self.result.outcome == Outcome::Established
+    }
+
+    /// The name, or the address, under which it is reported.
+    pub fn destination(&self) -> String {
+        match (&self.name, self.addr) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(addr)) => addr.to_string(),
+            (None, None) => "unknown".to_owned(),
+        }
+    }
+
+    /// Why it's inconclusive.
+    pub fn reason(&self) -> Option<Reason> {
+        self.result.reason
+    }
+}

@@ -1,0 +1,270 @@
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Serialize;
+
+use crate::{
+    base::{HostName, Timestamp},
+    catalog::{Level, Source},
+    decode::Transport,
+    verdict::{Outcome, Proof, Reason, Stage},
+};
+
+/// What is found about a rule, or about one of its destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Attempts fail, and none succeeds.
+    Blocked,
+    /// Some attempts fail.
+    Degraded,
+    /// There were attempts, but the packets don't tell.
+    Inconclusive,
+    /// Nobody tried.
+    NotExercised,
+    /// Attempts succeed.
+    Reachable,
+    /// The rule's condition is off.
+    NotApplicable,
+}
+
+/// Why a destination is in the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// No rule explains it.
+    Unexpected,
+    /// It has several possible names, which would be classed differently.
+    Ambiguous,
+    /// A rule would explain it, but its condition is off.
+    Conditional,
+    /// A rule requires it.
+    Required,
+    /// A rule recommends it.
+    Recommended,
+    /// Inside the site.
+    Internal,
+}
+
+/// What a destination's name comes from, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum NamedBy {
+    Sni,
+    QuicSni,
+    Connect,
+    HttpHost,
+    Lookup,
+    Dns,
+    DnsOtherClient,
+    Address,
+}
+
+/// What else is worth knowing about a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Flag {
+    /// The client never resolved this name to this address, although its DNS was seen.
+    NameUncorroborated,
+    /// The name is the outer one of Encrypted Client Hello: it may hide another.
+    EchOuter,
+    /// It was reached through a proxy.
+    Proxied,
+    /// It is a proxy of the profile, or acted as one.
+    Proxy,
+    /// Only seen under way: the connections began before the capture.
+    Midstream,
+}
+
+/// How often each outcome occurred.
+pub type Outcomes = BTreeMap<Outcome, u64>;
+
+/// A packet that shows something, and what it shows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Evidence {
+    /// Capture time.
+    pub ts: Timestamp,
+    /// Index of the input.
+    pub input: u32,
+    /// 1-based number of the frame in it.
+    pub frame: u64,
+    /// Outcome of the attempt that it belongs to.
+    pub outcome: Outcome,
+    /// What the frame shows.
+    pub detail: String,
+}
+
+impl Evidence {
+    pub(super) fn new(outcome: Outcome, proof: &Proof) -> Self {
+        let (ts, frame) = (proof.stamp.time, proof.stamp.frame);
+        let (input, frame, detail) = (frame.input(), frame.number(), proof.detail.clone());
+        Self { ts, input, frame, outcome, detail }
+    }
+}
+
+/// What is found about a rule.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleFinding {
+    /// The rule.
+    pub id: String,
+    /// The part of the product that needs it.
+    pub service: String,
+    /// How strongly.
+    pub level: Level,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Its destinations, each with its own verdict.
+    pub destinations: Vec<TargetFinding>,
+    /// The stage at which the failing attempts fail.
+    pub stage: Option<Stage>,
+    /// Where the evidence says the block sits, and what to ask for.
+    pub advice: Option<String>,
+    /// Frames that show it.
+    pub evidence: Vec<Evidence>,
+    /// What it is needed for.
+    #[serde(rename = "use")]
+    pub purpose: String,
+    /// TCP or UDP.
+    pub transport: Transport,
+    /// Ports, as in the catalog.
+    pub ports: Vec<String>,
+    /// The features that make it apply.
+    pub when: Option<String>,
+    /// Where it is stated.
+    pub source: Source,
+}
+
+/// What is found about one of a rule's destinations.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetFinding {
+    /// The destination as the rule writes it, with the profile's values.
+    pub pattern: String,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Names seen that match it, sorted.
+    pub names: Vec<String>,
+    /// Attempts: tries that follow each other closely are one.
+    pub attempts: u64,
+    /// Connections and failed lookups, by outcome.
+    pub outcomes: Outcomes,
+    /// What keeps it from being matched.
+    pub unresolved: Option<String>,
+}
+
+/// What is found about a destination.
+#[derive(Clone, Debug, Serialize)]
+pub struct DestinationFinding {
+    /// Its name, or its address.
+    pub name: String,
+    /// Where the name comes from.
+    pub named_by: NamedBy,
+    /// Other names that it may have been, sorted.
+    pub candidates: Vec<HostName>,
+    /// Addresses, sorted.
+    pub addresses: Vec<IpAddr>,
+    /// TCP or UDP; null for a name that was only looked up.
+    pub transport: Option<Transport>,
+    /// Port; null for a name that was only looked up.
+    pub port: Option<u16>,
+    /// Why it is here.
+    pub class: Class,
+    /// The rules that explain it, the most specific first.
+    pub rules: Vec<String>,
+    /// The condition that would explain it.
+    pub condition: Option<String>,
+    /// Tries that follow each other closely are one.
+    pub attempts: u64,
+    /// Connections and failed lookups, by outcome.
+    pub outcomes: Outcomes,
+    /// Why some are inconclusive.
+    pub reasons: BTreeMap<Reason, u64>,
+    /// How far the attempts got: the furthest of those that fail, else of all.
+    pub stage: Option<Stage>,
+    /// The verdict over its attempts.
+    pub verdict: Verdict,
+    /// Clients, sorted.
+    pub clients: Vec<IpAddr>,
+    /// Payload bytes.
+    pub bytes: Bytes,
+    /// First packet.
+    pub first: Timestamp,
+    /// Last packet.
+    pub last: Timestamp,
+    /// What else is worth knowing.
+    pub flags: Vec<Flag>,
+    /// Frames that show it.
+    pub evidence: Vec<Evidence>,
+}
+
+/// Payload bytes by direction, from the client's point of view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Bytes {
+    pub out: u64,
+    #[serde(rename = "in")]
+    pub inward: u64,
+}
+
+/// All findings.
+#[derive(Clone, Debug, Serialize)]
+pub struct Findings {
+    /// By verdict, blocked first, then in the catalogs' order.
+    pub rules: Vec<RuleFinding>,
+    /// By class, unexpected first, then by name.
+    pub destinations: Vec<DestinationFinding>,
+    /// Numbers.
+    pub summary: Summary,
+    /// TCP connections that began before the capture.
+    #[serde(skip)]
+    pub midstream_flows: u64,
+    /// Flows of which only one direction was captured.
+    #[serde(skip)]
+    pub one_sided: u64,
+    /// Flows that have no name.
+    #[serde(skip)]
+    pub unnamed_flows: u64,
+    /// Flows that came from outside: not egress, not judged.
+    #[serde(skip)]
+    pub inbound_flows: u64,
+}
+
+/// Numbers of findings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Required rules that apply.
+    pub required: RuleCounts,
+    /// Recommended and conditional rules that apply.
+    pub recommended: RuleCounts,
+    /// Destinations that no rule explains.
+    pub unexpected: u64,
+    /// Destinations of several possible names.
+    pub ambiguous: u64,
+    /// Destinations that a rule would explain if its condition were on.
+    pub conditional: u64,
+    /// Destinations inside the site.
+    pub internal: u64,
+}
+
+/// Rules by verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct RuleCounts {
+    pub reachable: u64,
+    pub degraded: u64,
+    pub blocked: u64,
+    pub inconclusive: u64,
+    pub not_exercised: u64,
+}
+
+impl RuleCounts {
+    pub(super) fn add(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Reachable => self.reachable += 1,
+            Verdict::Degraded => self.degraded += 1,
+            Verdict::Blocked => self.blocked += 1,
+            Verdict::Inconclusive => self.inconclusive += 1,
+            Verdict::NotExercised => self.not_exercised += 1,
+            Verdict::NotApplicable => {}
+        }
+    }
+}

@@ -1,0 +1,397 @@
+//! Attempts and rules in, findings out.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use crate::{
+    catalog::{self, Hit, Level, Site, SiteRule, TargetKind},
+    decode::Transport,
+    scan::Census,
+    verdict::{
+        Class, Evidence, Flag, Meaning, NamedBy, RuleFinding, Stage, Verdict,
+        advice::advice,
+        attempt::{Attempt, Attempts, attempts},
+        finding::{Bytes, DestinationFinding, Findings, Outcomes, Summary, TargetFinding},
+    },
+};
+
+/// Tries of one client that follow each other within this time are one attempt: retries, other
+/// addresses, the other address family. One success among them decides.
+const RETRY_WINDOW: Duration = Duration::from_secs(30);
+
+/// Evidence shown for one finding.
+const MAX_EVIDENCE: usize = 6;
+
+/// Judges what a capture told by a site's rules. Pure: the same input gives the same findings.
+pub fn judge(census: &Census, site: &Site) -> Findings {
+    let Attempts { mut all, midstream_flows, one_sided, inbound_flows } =
+        attempts(census, site.profile());
+    all.sort_by(|a, b| {
+        (a.first, a.client, a.destination()).cmp(&(b.first, b.client, b.destination()))
+    });
+    let matched: Vec<Matched<'_>> =
+        all.iter().enumerate().map(|(index, attempt)| Matched::new(index, attempt, site)).collect();
+    let rules = judge_rules(&matched, site);
+    let destinations = judge_destinations(&matched, site);
+    let summary = summarise(&rules, &destinations);
+    let unnamed = |attempt: &&Attempt| attempt.name.is_none() && attempt.service.is_some();
+    let unnamed_flows = all.iter().filter(unnamed).count() as u64;
+    Findings {
+        rules,
+        destinations,
+        summary,
+        midstream_flows,
+        one_sided,
+        unnamed_flows,
+        inbound_flows,
+    }
+}
+
+/// An attempt with what the rules say of it.
+struct Matched<'a> {
+    /// Position among all attempts, in the order in which they began.
+    index: usize,
+    attempt: &'a Attempt,
+    /// Matching targets, the most specific first.
+    hits: Vec<Hit>,
+    class: Class,
+}
+
+impl<'a> Matched<'a> {
+    fn new(index: usize, attempt: &'a Attempt, site: &Site) -> Self {
+        let service = attempt.service.map(|(transport, port)| (rule_transport(transport), port));
+        let find = |name: Option<&str>| site.find(attempt.client, name, attempt.addr, service);
+        let hits = find(attempt.name.as_deref());
+        let mut class = classify(attempt, &hits, site);
+        // Without a name of its own, a connection to a shared address may be any of them.
+        let guessed = matches!(attempt.named_by, NamedBy::Dns | NamedBy::DnsOtherClient);
+        if guessed && attempt.candidates.len() > 1 {
+            let differs = attempt.candidates.iter().any(|name| {
+                let other = find(Some(name));
+                classify(attempt, &other, site) != class
+                    || other.first().map(|hit| hit.rule) != hits.first().map(|hit| hit.rule)
+            });
+            if differs {
+                class = Class::Ambiguous;
+            }
+        }
+        Self { index, attempt, hits, class }
+    }
+}
+
+fn rule_transport(transport: Transport) -> catalog::Transport {
+    match transport {
+        Transport::Tcp => catalog::Transport::Tcp,
+        Transport::Udp => catalog::Transport::Udp,
+    }
+}
+
+fn classify(attempt: &Attempt, hits: &[Hit], site: &Site) -> Class {
+    let level = |hit: &Hit| site.rules()[hit.rule].rule.level;
+    let active = || hits.iter().filter(|hit| hit.active);
+    if attempt.flags.contains(&Flag::Proxy) {
+        return Class::Internal;
+    }
+    if active().any(|hit| level(hit) == Level::Required) {
+        return Class::Required;
+    }
+    if active().next().is_some() {
+        return Class::Recommended;
+    }
+    if attempt.addr.is_some_and(|addr| is_internal(addr, site)) {
+        return Class::Internal;
+    }
+    if hits.is_empty() { Class::Unexpected } else { Class::Conditional }
+}
+
+/// Inside the site, or never routed out of it.
+fn is_internal(addr: IpAddr, site: &Site) -> bool {
+    let network = &site.profile().network;
+    let listed = network.internal.iter().chain(&network.local).any(|net| net.contains(&addr));
+    let unrouted = match addr {
+        IpAddr::V4(v4) => {
+            v4.is_link_local() || v4.is_broadcast() || v4 == AZURE_PLATFORM || v4.is_unspecified()
+        }
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_unspecified(),
+    };
+    listed || unrouted || addr.is_loopback() || addr.is_multicast()
+}
+
+/// The virtual address of Azure's platform services (DNS, DHCP, health probes): it never leaves
+/// the physical host.
+const AZURE_PLATFORM: std::net::Ipv4Addr = std::net::Ipv4Addr::new(168, 63, 129, 16);
+
+/// Attempts on one thing, gathered.
+#[derive(Default)]
+struct Gathered<'a> {
+    matched: Vec<&'a Matched<'a>>,
+}
+
+impl<'a> Gathered<'a> {
+    /// Groups tries that follow each other closely, each client's apart.
+    fn groups(&self) -> Vec<Vec<&'a Attempt>> {
+        let mut by_client: BTreeMap<(IpAddr, String), Vec<Vec<&'a Attempt>>> = BTreeMap::new();
+        for matched in &self.matched {
+            let attempt = matched.attempt;
+            let key = (attempt.client, attempt.destination());
+            let groups = by_client.entry(key).or_default();
+            // Attempts come in the order in which they began.
+            let near = |group: &Vec<&Attempt>| {
+                let last = group.iter().map(|a| a.last.time).max().unwrap_or_default();
+                attempt.first.time.since(last) <= RETRY_WINDOW
+            };
+            match groups.last_mut().filter(|group| near(group)) {
+                Some(group) => group.push(attempt),
+                None => groups.push(vec![attempt]),
+            }
+        }
+        by_client.into_values().flatten().collect()
+    }
+
+    fn verdict(&self) -> Verdict {
+        let groups = self.groups();
+        let reached = groups.iter().filter(|group| group.iter().any(|a| a.is_reached())).count();
+        let blocked = groups
+            .iter()
+            .filter(|group| !group.iter().any(|a| a.is_reached()))
+            .filter(|group| group.iter().any(|a| a.is_blocked()))
+            .count();
+        match (reached, blocked) {
+            (0, 0) if groups.is_empty() => Verdict::NotExercised,
+            (0, 0) => Verdict::Inconclusive,
+            (0, _) => Verdict::Blocked,
+            (_, 0) => Verdict::Reachable,
+            _ => Verdict::Degraded,
+        }
+    }
+
+    fn outcomes(&self) -> Outcomes {
+        let mut outcomes = Outcomes::new();
+        for matched in &self.matched {
+            *outcomes.entry(matched.attempt.result.outcome).or_default() += 1;
+        }
+        outcomes
+    }
+
+    /// The attempts that make the verdict what it is.
+    fn decisive(&self, verdict: Verdict) -> impl Iterator<Item = &'a Attempt> {
+        let wanted = match verdict {
+            Verdict::Blocked | Verdict::Degraded => Meaning::Blocked,
+            Verdict::Reachable => Meaning::Reached,
+            _ => Meaning::Open,
+        };
+        let fits = move |attempt: &&Attempt| attempt.result.outcome.meaning() == wanted;
+        self.matched.iter().map(|matched| matched.attempt).filter(fits)
+    }
+
+    fn evidence(&self, verdict: Verdict) -> Vec<Evidence> {
+        let mut shown = Vec::new();
+        for attempt in self.decisive(verdict) {
+            if shown.len() >= MAX_EVIDENCE {
+                break;
+            }
+            let result = &attempt.result;
+            shown.extend(result.proof.iter().map(|proof| Evidence::new(result.outcome, proof)));
+        }
+        shown.truncate(MAX_EVIDENCE);
+        shown
+    }
+
+    /// The furthest stage that the decisive attempts got to.
+    fn stage(&self, verdict: Verdict) -> Option<Stage> {
+        self.decisive(verdict).map(|attempt| attempt.result.stage).max()
+    }
+}
+
+fn judge_rules(matched: &[Matched<'_>], site: &Site) -> Vec<RuleFinding> {
+    let mut by_target: BTreeMap<usize, Gathered<'_>> = BTreeMap::new();
+    for one in matched {
+        for target in distinct_targets(one) {
+            by_target.entry(target).or_default().matched.push(one);
+        }
+    }
+    let mut findings: Vec<_> =
+        site.rules().iter().map(|rule| judge_rule(rule, &by_target, site)).collect();
+    findings.sort_by_key(|finding| finding.verdict);
+    findings
+}
+
+fn distinct_targets(matched: &Matched<'_>) -> BTreeSet<usize> {
+    // A guessed name that could be another one proves nothing about a rule.
+    if matched.class == Class::Ambiguous {
+        return BTreeSet::new();
+    }
+    matched.hits.iter().map(|hit| hit.target).collect()
+}
+
+fn judge_rule(
+    site_rule: &SiteRule,
+    by_target: &BTreeMap<usize, Gathered<'_>>,
+    site: &Site,
+) -> RuleFinding {
+    let SiteRule { rule, active, targets } = site_rule;
+    let mut gathered = Gathered::default();
+    let mut destinations = Vec::new();
+    for index in targets.clone() {
+        let none = Gathered::default();
+        let found = by_target.get(&index).unwrap_or(&none);
+        destinations.push(judge_target(index, found, site));
+        gathered.matched.extend(&found.matched);
+    }
+    // An attempt may match several targets of one rule.
+    gathered.matched.sort_by_key(|one| one.index);
+    gathered.matched.dedup_by_key(|one| one.index);
+    let verdict = match active {
+        false => Verdict::NotApplicable,
+        true => combine(destinations.iter().map(|d| d.verdict), rule.alternatives),
+    };
+    let failing = matches!(verdict, Verdict::Blocked | Verdict::Degraded);
+    let stage = failing.then(|| gathered.stage(verdict)).flatten();
+    let ports: Vec<String> = rule.ports.iter().map(ToString::to_string).collect();
+    let attempts: Vec<_> = gathered.decisive(verdict).collect();
+    RuleFinding {
+        id: rule.id.clone(),
+        service: rule.service.clone(),
+        level: rule.level,
+        verdict,
+        stage,
+        advice: failing.then(|| advice(rule, &attempts)),
+        evidence: gathered.evidence(verdict),
+        destinations,
+        purpose: rule.purpose.clone(),
+        transport: match rule.transport {
+            catalog::Transport::Tcp => Transport::Tcp,
+            catalog::Transport::Udp => Transport::Udp,
+        },
+        ports,
+        when: rule.when.as_ref().map(ToString::to_string),
+        source: rule.source.clone(),
+    }
+}
+
+fn judge_target(index: usize, found: &Gathered<'_>, site: &Site) -> TargetFinding {
+    let target = site.target(index);
+    let names: BTreeSet<_> = found.matched.iter().map(|one| one.attempt.destination()).collect();
+    TargetFinding {
+        pattern: target.text.clone(),
+        verdict: found.verdict(),
+        names: names.into_iter().collect(),
+        attempts: found.groups().len() as u64,
+        outcomes: found.outcomes(),
+        unresolved: match &target.kind {
+            TargetKind::Unresolved(what) => Some(what.clone()),
+            _ => None,
+        },
+    }
+}
+
+/// The verdict over a rule's destinations: all of them are needed, or one of the alternatives.
+fn combine(verdicts: impl Iterator<Item = Verdict>, alternatives: bool) -> Verdict {
+    let tried: Vec<_> = verdicts.filter(|verdict| *verdict != Verdict::NotExercised).collect();
+    if alternatives && tried.contains(&Verdict::Reachable) {
+        return Verdict::Reachable;
+    }
+    // The worst comes first in the order of verdicts.
+    tried.into_iter().min().unwrap_or(Verdict::NotExercised)
+}
+
+/// What makes two attempts go to the same destination.
+type DestinationKey = (String, Option<(Transport, u16)>);
+
+fn judge_destinations(matched: &[Matched<'_>], site: &Site) -> Vec<DestinationFinding> {
+    let mut by_destination: BTreeMap<DestinationKey, Gathered<'_>> = BTreeMap::new();
+    for one in matched {
+        let key = (one.attempt.destination(), one.attempt.service);
+        by_destination.entry(key).or_default().matched.push(one);
+    }
+    let mut findings: Vec<_> = by_destination
+        .iter()
+        .map(|((name, service), found)| judge_destination(name, *service, found, site))
+        .collect();
+    findings.sort_by_key(|finding| finding.class);
+    findings
+}
+
+fn judge_destination(
+    name: &str,
+    service: Option<(Transport, u16)>,
+    found: &Gathered<'_>,
+    site: &Site,
+) -> DestinationFinding {
+    let verdict = found.verdict();
+    let attempts = || found.matched.iter().map(|one| one.attempt);
+    let hits: BTreeSet<Hit> = found.matched.iter().flat_map(|one| one.hits.clone()).collect();
+    let mut rules = Vec::new();
+    for hit in hits.iter().rev() {
+        let id = &site.rules()[hit.rule].rule.id;
+        if !rules.contains(id) {
+            rules.push(id.clone());
+        }
+    }
+    // The worst class wins: Unexpected comes first in the order of classes.
+    let class = found.matched.iter().map(|one| one.class).min().unwrap_or(Class::Unexpected);
+    let mut bytes = Bytes::default();
+    let mut reasons = BTreeMap::new();
+    for attempt in attempts() {
+        bytes.out += attempt.bytes.out;
+        bytes.inward += attempt.bytes.inward;
+        if let Some(reason) = attempt.reason() {
+            *reasons.entry(reason).or_default() += 1;
+        }
+    }
+    DestinationFinding {
+        name: name.to_owned(),
+        named_by: attempts().map(|a| a.named_by).min().unwrap_or(NamedBy::Address),
+        candidates: sorted(attempts().flat_map(|a| a.candidates.iter().cloned())),
+        addresses: sorted(attempts().filter_map(|a| a.addr)),
+        transport: service.map(|(transport, _)| transport),
+        port: service.map(|(_, port)| port),
+        class,
+        condition: (class == Class::Conditional).then(|| condition(&hits, site)).flatten(),
+        rules,
+        attempts: found.groups().len() as u64,
+        outcomes: found.outcomes(),
+        reasons,
+        stage: found.stage(verdict),
+        verdict,
+        clients: sorted(attempts().map(|a| a.client)),
+        bytes,
+        first: attempts().map(|a| a.first.time).min().unwrap_or_default(),
+        last: attempts().map(|a| a.last.time).max().unwrap_or_default(),
+        flags: sorted(attempts().flat_map(|a| a.flags.iter().copied())),
+        evidence: found.evidence(verdict),
+    }
+}
+
+/// What would have to be on for a rule to explain the destination.
+fn condition(hits: &BTreeSet<Hit>, site: &Site) -> Option<String> {
+    let best = hits.iter().next_back()?;
+    site.rules()[best.rule].rule.when.as_ref().map(ToString::to_string)
+}
+
+fn summarise(rules: &[RuleFinding], found: &[DestinationFinding]) -> Summary {
+    let mut summary = Summary::default();
+    for rule in rules {
+        match rule.level {
+            Level::Required => summary.required.add(rule.verdict),
+            Level::Recommended | Level::Conditional => summary.recommended.add(rule.verdict),
+        }
+    }
+    for destination in found {
+        match destination.class {
+            Class::Unexpected => summary.unexpected += 1,
+            Class::Ambiguous => summary.ambiguous += 1,
+            Class::Conditional => summary.conditional += 1,
+            Class::Internal => summary.internal += 1,
+            Class::Required | Class::Recommended => {}
+        }
+    }
+    summary
+}
+
+fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.collect::<BTreeSet<_>>().into_iter().collect()
+}
