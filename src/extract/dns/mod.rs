@@ -11,8 +11,12 @@ mod guard;
 mod lenient;
 mod name;
 mod plain;
+#[cfg(test)]
+mod properties;
 mod svcb;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::net::{Ipv4Addr, Ipv6Addr};

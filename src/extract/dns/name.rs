@@ -41,10 +41,10 @@ impl Name {
         }
     }
 
-    fn from_text(text: &str) -> Self {
-        Self(match HostName::parse(text.as_bytes()) {
+    fn from_ascii(text: &[u8]) -> Self {
+        Self(match HostName::parse(text) {
             Some(name) => Repr::Host(name),
-            None => Repr::Other(text.into()),
+            None => Repr::Other(String::from_utf8_lossy(text).into()),
         })
     }
 }
@@ -95,16 +95,27 @@ impl Serialize for Name {
 
 /// Makes the names of one message. Names repeat (an owner is the question, or the alias before
 /// it), so one like a recent one shares its text.
-#[derive(Default)]
 pub(super) struct Names {
-    text: String,
+    text: Text,
     recent: [Option<Name>; 4],
     oldest: usize,
     /// The last name read off the wire and where its labels begin, for pointers to it.
     last: Option<(usize, Name)>,
 }
 
+/// ASCII under construction.
+struct Text(Vec<u8>);
+
 impl Names {
+    pub(super) fn new() -> Self {
+        Self {
+            text: Text(Vec::with_capacity(256)),
+            recent: [const { None }; 4],
+            oldest: 0,
+            last: None,
+        }
+    }
+
     /// The name at `at`, as [`Labels::new`] takes it, and where it ends in place.
     pub(super) fn read(&mut self, message: &[u8], at: usize) -> Result<(Name, usize), Malformed> {
         let target = pointer_at(message, at);
@@ -113,13 +124,13 @@ impl Names {
         {
             return Ok((name.clone(), at + 2));
         }
-        self.text.clear();
+        self.text.0.clear();
         let mut labels = Labels::new(message, at);
         while let Some(label) = labels.next()? {
-            if !self.text.is_empty() {
-                self.text.push('.');
+            if !self.text.0.is_empty() {
+                self.text.0.push(b'.');
             }
-            push_label(&mut self.text, label);
+            self.text.push_label(label);
         }
         let name = self.intern();
         self.last = Some((target.unwrap_or(at), name.clone()));
@@ -129,25 +140,52 @@ impl Names {
     /// A name whose labels hold only octets of host names, from its text in any case.
     pub(super) fn of_host_text(&mut self, text: impl fmt::Display) -> Name {
         use fmt::Write;
-        self.text.clear();
-        // Writing to a string can't fail.
+        self.text.0.clear();
+        // Writing to memory can't fail.
         let _ = write!(self.text, "{text}");
-        self.text.make_ascii_lowercase();
+        self.text.0.make_ascii_lowercase();
+        // Labels and then a pointer to a root come with a dot behind them.
+        if self.text.0.ends_with(b".") {
+            self.text.0.pop();
+        }
         self.intern()
     }
 
     fn intern(&mut self) -> Name {
-        if self.text.is_empty() {
-            self.text.push('.');
+        if self.text.0.is_empty() {
+            self.text.0.push(b'.');
         }
-        let known = self.recent.iter().flatten();
-        if let Some(name) = known.into_iter().find(|name| name.as_str() == self.text) {
+        let text = &self.text.0[..];
+        let known = |name: &&Name| name.as_str().as_bytes() == text;
+        if let Some(name) = self.recent.iter().flatten().find(known) {
             return name.clone();
         }
-        let name = Name::from_text(&self.text);
+        let name = Name::from_ascii(text);
         self.recent[self.oldest] = Some(name.clone());
         self.oldest = (self.oldest + 1) % self.recent.len();
         name
+    }
+}
+
+impl Text {
+    fn push_label(&mut self, label: &[u8]) {
+        if is_host_label(label) {
+            self.0.extend(label.iter().map(u8::to_ascii_lowercase));
+            return;
+        }
+        for &octet in label {
+            match octet {
+                b'.' => self.0.extend(b"\\."),
+                _ => push_octet(&mut self.0, octet.to_ascii_lowercase()),
+            }
+        }
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
     }
 }
 
@@ -160,26 +198,15 @@ fn is_host_octet(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')
 }
 
-fn push_label(text: &mut String, label: &[u8]) {
-    for &octet in label {
-        if octet == b'.' {
-            text.push_str("\\.");
-        } else {
-            push_octet(text, octet.to_ascii_lowercase());
-        }
-    }
-}
-
 /// Writes an octet of a character string: itself, or escaped when it isn't printable.
-pub(super) fn push_octet(text: &mut String, octet: u8) {
+pub(super) fn push_octet(text: &mut Vec<u8>, octet: u8) {
     match octet {
-        b'\\' => text.push_str("\\\\"),
-        0x21..=0x7e => text.push(char::from(octet)),
+        b'\\' => text.extend(b"\\\\"),
+        0x21..=0x7e => text.push(octet),
         _ => {
-            text.push('\\');
-            for digit in [octet / 100, octet / 10 % 10, octet % 10] {
-                text.push(char::from(b'0' + digit));
-            }
+            let digits = [octet / 100, octet / 10 % 10, octet % 10];
+            text.push(b'\\');
+            text.extend(digits.map(|digit| b'0' + digit));
         }
     }
 }

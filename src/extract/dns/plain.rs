@@ -9,7 +9,7 @@ pub(super) fn read(message: &[u8]) -> Option<Message> {
     let packet = Packet::parse(message).ok()?;
     let header = packet.header;
     let extended = packet.opt.as_ref().map_or(0, |opt| u16::from(opt.extrcode));
-    let mut names = Names::default();
+    let mut names = Names::new();
     Some(Message {
         id: header.id,
         is_response: !header.query,

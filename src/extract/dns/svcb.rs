@@ -85,9 +85,9 @@ fn alpn(mut value: &[u8]) -> Option<Vec<String>> {
 }
 
 fn alpn_id(id: &[u8]) -> Option<String> {
-    let mut text = String::with_capacity(id.len());
+    let mut text = Vec::with_capacity(id.len());
     for &octet in id {
         push_octet(&mut text, octet);
     }
-    (!text.is_empty()).then_some(text)
+    String::from_utf8(text).ok().filter(|id| !id.is_empty())
 }

@@ -197,9 +197,10 @@ impl<'a> Labels<'a> {
         self.jumps
     }
 
-    /// Octets read and pointers followed so far.
+    /// What the walk has cost so far, in octets. A jump costs as much as several: it is a load
+    /// that waits for another.
     pub(super) fn work(&self) -> usize {
-        self.octets + usize::from(self.jumps) + 1
+        1 + self.octets + 8 * usize::from(self.jumps)
     }
 
     fn label(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
