@@ -1,6 +1,7 @@
 //! What reading a DNS message costs, against the crates that read them.
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
+#![allow(clippy::expect_used, reason = "the messages are fixed")]
 
 use std::hint::black_box;
 

@@ -192,7 +192,8 @@ impl Malformed {
 
 /// Reads one message: the payload of a UDP datagram, or what [`tcp_message`] found.
 ///
-/// Keeps every complete record before a cut. Octets behind the last record are ignored.
+/// Keeps every complete record before a cut. Octets behind the last record are ignored. Time and
+/// memory are linear in the length, whatever the octets.
 ///
 /// # Errors
 ///
