@@ -16,7 +16,11 @@ type Endpoint = (String, String, Transport, u16);
 fn every_row_of_every_table_is_a_rule() {
     for (catalog, text) in documents() {
         let endpoints = endpoints_of(&text);
-        assert!(endpoints.len() >= 8, "{}: the tables were not read", catalog.name);
+        assert!(
+            endpoints.len() >= 8,
+            "{}: the tables were not read",
+            catalog.name
+        );
         for (section, name, transport, port) in &endpoints {
             let found = catalog.rules.iter().any(|rule| {
                 rule.source.document == catalog.document
@@ -26,7 +30,11 @@ fn every_row_of_every_table_is_a_rule() {
                     && holds_cloud(rule, section)
                     && rule.destinations.iter().any(|d| d.to_string() == *name)
             });
-            assert!(found, "{}: {section}: {name} {transport} {port} is missing", catalog.name);
+            assert!(
+                found,
+                "{}: {section}: {name} {transport} {port} is missing",
+                catalog.name
+            );
         }
         println!("{}: {} endpoints found", catalog.name, endpoints.len());
     }
@@ -69,10 +77,21 @@ fn rules_are_in_the_order_of_their_document() {
         for rule in &catalog.rules {
             let path: Vec<_> = rule.source.section.split(" > ").collect();
             let places: Vec<usize> = (0..headings.len())
-                .filter(|&i| headings[i].len() >= path.len() && headings[i].ends_with(&to_owned(&path)))
+                .filter(|&i| {
+                    headings[i].len() >= path.len() && headings[i].ends_with(&to_owned(&path))
+                })
                 .collect();
-            assert_eq!(places.len(), 1, "{}: heading {path:?} has to name one place", rule.id);
-            assert!(last <= places[0], "{} is out of the document's order", rule.id);
+            assert_eq!(
+                places.len(),
+                1,
+                "{}: heading {path:?} has to name one place",
+                rule.id
+            );
+            assert!(
+                last <= places[0],
+                "{} is out of the document's order",
+                rule.id
+            );
             last = places[0];
         }
     }
@@ -85,7 +104,11 @@ fn requirements_in_prose_are_rules() {
         let rule = rule(id);
         let shown: Vec<_> = rule.destinations.iter().map(ToString::to_string).collect();
         let numbers: Vec<_> = rule.ports.iter().map(ToString::to_string).collect();
-        let condition = rule.when.as_ref().map(ToString::to_string).unwrap_or_default();
+        let condition = rule
+            .when
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         assert_eq!(shown, destinations, "{id}");
         assert_eq!(rule.transport, transport, "{id}");
         assert_eq!(numbers.join(" "), ports, "{id}");
@@ -93,9 +116,27 @@ fn requirements_in_prose_are_rules() {
         rule
     };
     let (tcp, udp) = (Transport::Tcp, Transport::Udp);
-    expect("aks/core/managed-disks", &["md-*.blob.storage.azure.net", "tag Storage"], tcp, "443", "");
-    expect("aks/core/api-server", &["{api-server}"], tcp, "443", "api-server-access and not private-cluster");
-    expect("aml-firewall/storage/smb", &["tag Storage.{region}"], tcp, "445", "storage-firewall");
+    expect(
+        "aks/core/managed-disks",
+        &["md-*.blob.storage.azure.net", "tag Storage"],
+        tcp,
+        "443",
+        "",
+    );
+    expect(
+        "aks/core/api-server",
+        &["{api-server}"],
+        tcp,
+        "443",
+        "api-server-access and not private-cluster",
+    );
+    expect(
+        "aml-firewall/storage/smb",
+        &["tag Storage.{region}"],
+        tcp,
+        "445",
+        "storage-firewall",
+    );
     expect(
         "aml-firewall/key-vault/batch",
         &["tag Keyvault.{region}", "tag AzureKeyVault.{region}"],
@@ -103,7 +144,13 @@ fn requirements_in_prose_are_rules() {
         "443",
         "hbi-workspace",
     );
-    let bypass = expect("aml-kubernetes/proxy/bypass", &["127.0.0.1", "localhost"], tcp, "", "");
+    let bypass = expect(
+        "aml-kubernetes/proxy/bypass",
+        &["127.0.0.1", "localhost"],
+        tcp,
+        "",
+        "",
+    );
     assert_eq!(bypass.scope, Scope::ProxyBypass);
     for (name, from, to, transport, ports, when) in [
         ("api-server", "azureml", "api-server", tcp, "", ""),
@@ -120,11 +167,22 @@ fn requirements_in_prose_are_rules() {
             "11001 12001 12101 12201 20000 8000 8001 9001",
             "inference",
         ),
-        ("identity-proxy", "model-pod", "amlarc-identity-proxy", tcp, "9999", "inference"),
+        (
+            "identity-proxy",
+            "model-pod",
+            "amlarc-identity-proxy",
+            tcp,
+            "9999",
+            "inference",
+        ),
     ] {
         let id = format!("aml-firewall/in-cluster/{name}");
         let rule = expect(&id, &[&format!("role {to}")], transport, ports, when);
-        assert_eq!((rule.from.as_deref(), rule.scope), (Some(from), Scope::InCluster), "{id}");
+        assert_eq!(
+            (rule.from.as_deref(), rule.scope),
+            (Some(from), Scope::InCluster),
+            "{id}"
+        );
     }
 }
 
@@ -147,15 +205,27 @@ fn the_internal_port_table_is_complete() {
     ]
     .into();
     let catalog = builtin("aks-arc").unwrap();
-    let internal: Vec<_> = catalog.rules.iter().filter(|r| r.scope == Scope::Internal).collect();
-    let shown: Vec<_> = internal.iter().map(|r| r.destinations[0].to_string()).collect();
+    let internal: Vec<_> = catalog
+        .rules
+        .iter()
+        .filter(|r| r.scope == Scope::Internal)
+        .collect();
+    let shown: Vec<_> = internal
+        .iter()
+        .map(|r| r.destinations[0].to_string())
+        .collect();
     let found: BTreeSet<_> = internal
         .iter()
         .zip(&shown)
         .map(|(r, to)| {
             let separate = r.when.as_ref().map(ToString::to_string);
             assert!(separate.as_deref().is_none_or(|w| w == "separate-vlans"));
-            (r.ports[0].first(), r.from.as_deref().unwrap(), to.as_str(), separate.is_some())
+            (
+                r.ports[0].first(),
+                r.from.as_deref().unwrap(),
+                to.as_str(),
+                separate.is_some(),
+            )
         })
         .collect();
     assert_eq!(found, expected);
@@ -163,7 +233,11 @@ fn the_internal_port_table_is_complete() {
 
 fn rule(id: &str) -> Rule {
     let catalog = builtin(id.split('/').next().unwrap()).unwrap();
-    catalog.rules.into_iter().find(|r| r.id == id).unwrap_or_else(|| panic!("no rule {id}"))
+    catalog
+        .rules
+        .into_iter()
+        .find(|r| r.id == id)
+        .unwrap_or_else(|| panic!("no rule {id}"))
 }
 
 /// The catalogs with the text of their documents; none where the documents are not at hand.
@@ -234,11 +308,21 @@ fn endpoints_of(text: &str) -> Vec<Endpoint> {
             header = Some(cells.iter().map(|c| c.to_lowercase()).collect());
             continue;
         };
-        let column = |words: &[&str]| columns.iter().position(|c| words.iter().any(|w| c.contains(w)));
-        let (Some(name), Some(port)) = (column(&["endpoint", "fqdn", "url"]), column(&["port"])) else {
+        let column = |words: &[&str]| {
+            columns
+                .iter()
+                .position(|c| words.iter().any(|w| c.contains(w)))
+        };
+        let (Some(name), Some(port)) = (column(&["endpoint", "fqdn", "url"]), column(&["port"]))
+        else {
             continue;
         };
-        let Ok(port) = cells[port].chars().filter(char::is_ascii_digit).collect::<String>().parse() else {
+        let Ok(port) = cells[port]
+            .chars()
+            .filter(char::is_ascii_digit)
+            .collect::<String>()
+            .parse()
+        else {
             continue; // The line of dashes.
         };
         let udp = column(&["protocol"]).is_some_and(|c| cells[c] == "UDP");

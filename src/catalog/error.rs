@@ -33,6 +33,11 @@ impl LoadError {
         self.line
     }
 
+    /// `FILE:LINE`.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+
     /// The sort of mistake.
     pub fn kind(&self) -> Mistake {
         self.kind

@@ -33,6 +33,8 @@ pub use names::NameMatcher;
 pub use pattern::{NamePattern, Specificity};
 pub use pattern_text::{PatternError, PatternProblem};
 pub use prefixes::PrefixMatcher;
+
+pub use lint::{Finding, FindingKind, lint, lint_text};
 pub use profile::{CatalogRef, Network, Profile, Proxy, region_code};
 pub use rule::{
     App, ChoiceOption, Cloud, Destination, Level, Param, PortRange, Rule, Scope, Source, Transport,
