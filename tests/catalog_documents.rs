@@ -3,10 +3,12 @@
 //! The documents themselves aren't part of this repository. Where they are at hand (`../shared`),
 //! every cell of every rule table is compared with the catalogs, both ways.
 
+#![allow(clippy::unwrap_used)] // Helpers panic as the tests that call them do.
+
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use egress_auditor::catalog::{
-    Catalog, Cloud, Destination, Rule, Scope, Transport, builtin, names,
+    Catalog, Cloud, Destination, Rule, Scope, Transport, builtin, names, region_code,
 };
 
 /// One endpoint of one table row: (section, destination, transport, port).
@@ -229,6 +231,26 @@ fn the_internal_port_table_is_complete() {
         })
         .collect();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn the_region_codes_are_those_of_the_document() {
+    for (catalog, text) in documents() {
+        let Some((_, note)) = text.split_once("mapping for Azure cloud regions: ") else {
+            assert_ne!(catalog.name, "amlarc", "the table of codes was not read");
+            continue;
+        };
+        let (list, _) = note.split_once("). ").unwrap();
+        let pairs: Vec<_> = list
+            .split("), ")
+            .filter_map(|p| p.split_once(" ("))
+            .collect();
+        assert_eq!(pairs.len(), 11);
+        for (code, name) in pairs {
+            let region = name.replace(' ', "").to_lowercase();
+            assert_eq!(region_code(&region), Some(code));
+        }
+    }
 }
 
 fn rule(id: &str) -> Rule {

@@ -192,13 +192,16 @@ fn suffixes(base: &str) -> impl Iterator<Item = &str> {
     std::iter::once(base).chain(dots)
 }
 
+/// A rule's position and its pattern that stands for several names.
+type Wide<'r> = (usize, &'r str);
+
 type Remark = (FindingKind, String);
 
 /// Destinations by what can be compared at all.
 struct Index<'r> {
     rules: &'r [&'r Rule],
     same: HashMap<Place<'r>, Vec<usize>>,
-    wide: HashMap<(Scope, Transport, &'r str), Vec<(usize, &'r str)>>,
+    wide: HashMap<(Scope, Transport, &'r str), Vec<Wide<'r>>>,
     any: HashMap<(Scope, Transport), Vec<usize>>,
 }
 
@@ -283,7 +286,7 @@ impl<'r> Index<'r> {
         &self,
         rule: &'r Rule,
         destination: &'r Destination,
-    ) -> impl Iterator<Item = (usize, &'r str)> {
+    ) -> impl Iterator<Item = Wide<'r>> {
         let any = self.any.get(&(rule.scope, rule.transport));
         let any = any
             .filter(|_| *destination != Destination::Any)

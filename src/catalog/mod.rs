@@ -86,3 +86,59 @@ impl Catalog {
         if errors.is_empty() { Ok(catalog) } else { Err(LoadErrors(errors)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GUIDE: &str = include_str!("../../docs/CATALOG.md");
+
+    /// The rows of the table below a heading: first cell without backticks, second cell.
+    fn table(heading: &str) -> Vec<(String, String)> {
+        let (_, section) = GUIDE.split_once(&format!("\n## {heading}\n")).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let rows = section.lines().filter_map(|l| l.strip_prefix("| `"));
+        rows.filter_map(|row| row.trim_end_matches(" |").split_once("` | "))
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_guide_lists_every_feature_and_placeholder() {
+        let features = Feature::ALL
+            .iter()
+            .map(|f| (f.name().into(), f.sentence().into()));
+        assert_eq!(table("Features"), features.collect::<Vec<_>>());
+        let params: Vec<_> = table("Placeholders")
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert_eq!(
+            params,
+            Param::ALL.iter().map(|p| p.name()).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn the_guides_example_is_a_catalog() {
+        let (_, example) = GUIDE.split_once("```toml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let catalog = Catalog::parse(example, "guide").unwrap();
+        assert_eq!((catalog.rules.len(), catalog.related.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_guide_names_every_role() {
+        for name in names() {
+            for rule in builtin(name).unwrap().rules {
+                let to = rule.destinations.iter().filter_map(|d| match d {
+                    Destination::Role(role) => Some(role),
+                    _ => None,
+                });
+                for role in rule.from.iter().chain(to) {
+                    assert!(GUIDE.contains(&format!("`{role}`")), "{role}");
+                }
+            }
+        }
+    }
+}

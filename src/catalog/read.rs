@@ -347,6 +347,21 @@ mod tests {
         assert!(errors("name = ").starts_with("mine.toml:1: "));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_value_is_read_or_refused(
+            key in "when|id|ports|destinations|any_of|from|cloud",
+            value in "[\\[\"{}a-z0-9 .*(),=/:\u{e9}-]{0,30}",
+        ) {
+            let text = format!("{HEAD}{}", rule(&[(&key, &value)]));
+            let _ = Catalog::parse(&text, "mine.toml");
+            let quoted = format!("{HEAD}{}", rule(&[(&key, &format!("{value:?}"))]));
+            let _ = Catalog::parse(&quoted, "mine.toml");
+            let listed = format!("{HEAD}{}", rule(&[(&key, &format!("[{value:?}]"))]));
+            let _ = Catalog::parse(&listed, "mine.toml");
+        }
+    }
+
     #[test]
     fn all_mistakes_are_told_at_once() {
         let text = format!("{HEAD}{}{}", rule(&[("cloud", "[]"), ("when", "\"gup\"")]), rule(&[]));
