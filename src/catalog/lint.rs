@@ -250,10 +250,21 @@ impl<'r> Index<'r> {
         index
     }
 
-    /// An earlier rule with the same destination that can apply at the same time.
+    /// The same destination twice in this rule, or in an earlier one that can apply at the same
+    /// time.
     fn duplicate(&self, at: usize, destination: &'r Destination) -> Option<Remark> {
         let rule = self.rules[at];
         let others = self.same.get(&place(rule, destination))?;
+        if others
+            .iter()
+            .take(MAX_COMPARED)
+            .filter(|&&o| o == at)
+            .count()
+            > 1
+        {
+            let message = format!("`{destination}` is in this rule twice");
+            return Some((FindingKind::Duplicate, message));
+        }
         let earlier = others.iter().take(MAX_COMPARED).take_while(|&&o| o < at);
         let other = earlier.map(|&o| self.rules[o]).find(|o| {
             share_ports(rule, o)
@@ -473,6 +484,8 @@ mod tests {
             lint_rules(&[("1", a), ("2", a)], None),
             ["hint: t/2: `a.example` is a duplicate of the one in rule `t/1`"]
         );
+        let twice = ("1", "destinations = [\"a.example\", \"a.example\"]");
+        assert_eq!(lint_rules(&[twice], None).len(), 2);
         let gpu = format!("{a}\nwhen = \"gpu\"");
         let not_gpu = format!("{a}\nwhen = \"not gpu and windows\"");
         assert!(lint_rules(&[("1", &gpu), ("2", &not_gpu)], None).is_empty());

@@ -729,6 +729,23 @@ resource-bridge = ["10.0.1.5/32"]
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_value_is_read_or_refused(
+            key in proptest::sample::select(vec![
+                "region = ", "catalogs = ", "features = ", "[parameters]\nregion = ",
+                "[parameters]\nregion-code = ", "[parameters]\napi-server = ",
+                "[network]\nproxies = ", "[network]\nresolvers = ", "[network]\nlocal = ",
+                "[network]\nsearch-domains = ", "[roles]\na = ",
+            ]),
+            value in "[\\[\\]a-f0-9.:/*\u{e9} -]{0,20}",
+        ) {
+            for text in [value.clone(), format!("{value:?}"), format!("[{value:?}]")] {
+                let _ = Profile::parse(&format!("{key}{text}\n"), "profile.toml");
+            }
+        }
+    }
+
     #[test]
     fn editors_on_windows_change_nothing() {
         let text = format!("\u{feff}{}", FULL.replace('\n', "\r\n"));
