@@ -1,7 +1,8 @@
 //! Finds all patterns that match a name, at a cost that doesn't grow with their number.
 //!
 //! The patterns form a tree by label, from the right. A step down by a literal label is one look
-//! into a hash table for the whole tree. Labels with gaps that stand below one node are grouped by
+//! into a hash table for the whole tree. Its key is a hash over all labels so far, not over the
+//! node's number, so that the memory reads of one step needn't wait for those of the step before. Labels with gaps that stand below one node are grouped by
 //! the literal text before the first and after the last gap: for each pair of lengths that occurs
 //! there, again one look-up finds the group. Within a group each label is tried: only patterns with
 //! text between two gaps (`a*1*b`, `a*2*b`) or with placeholders share a group.
@@ -102,6 +103,14 @@ struct Ranked<Id> {
     rank: u32,
 }
 
+/// Where a walk has come to: a node, and the hash over the labels that led there.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    node: u32,
+    key: u64,
+}
+
+const ROOT: Place = Place { node: 0, key: 0 };
 /// A node with edges, all literal.
 const NO_GAPS: u32 = u32::MAX - 1;
 /// A node without edges.
@@ -134,8 +143,12 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             ranked: Vec::new(),
         };
         matcher.add_node();
-        let slots: Vec<u32> =
-            ranked.iter().map(|(_, pattern, _)| matcher.insert(pattern)).collect();
+        // Of the edge to each node, for the table to grow by.
+        let mut keys = vec![ROOT.key];
+        let slots: Vec<u32> = ranked
+            .iter()
+            .map(|(_, pattern, _)| matcher.insert(pattern, &mut keys))
+            .collect();
         let ids: Vec<Id> = ranked.into_iter().map(|(_, _, id)| id).collect();
         matcher.place(&slots, &ids);
         matcher
@@ -145,14 +158,14 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
     /// ([`HostName`](crate::base::HostName)). An id comes once for each of its patterns that
     /// matches; the order is fixed but means nothing.
     pub fn lookup(&self, name: &str, found: &mut impl FnMut(Id)) {
-        self.walk(0, name.as_bytes(), &mut |entry| found(entry.id));
+        self.walk(ROOT, name.as_bytes(), &mut |entry| found(entry.id));
     }
 
     /// The id of the most specific pattern that matches `name`. Between equally specific patterns
     /// the order of their texts decides, then the lower id.
     pub fn most_specific(&self, name: &str) -> Option<Id> {
         let mut best: Option<&Ranked<Id>> = None;
-        self.walk(0, name.as_bytes(), &mut |entry| {
+        self.walk(ROOT, name.as_bytes(), &mut |entry| {
             if best.is_none_or(|best| entry.rank < best.rank) {
                 best = Some(entry);
             }
@@ -160,16 +173,24 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
         best.map(|entry| entry.id)
     }
 
-    /// Visits the entries for `rest` below `node`. Recurses for labels with gaps only, so at most
+    /// Visits the entries for `rest` from `place` on. Recurses for labels with gaps only, so at most
     /// as deep as a pattern has labels.
-    fn walk<'m>(&'m self, mut node: u32, mut rest: &[u8], found: &mut impl FnMut(&'m Ranked<Id>)) {
+    fn walk<'m>(
+        &'m self,
+        mut place: Place,
+        mut rest: &[u8],
+        found: &mut impl FnMut(&'m Ranked<Id>),
+    ) {
         loop {
-            let here = self.nodes[node as usize];
+            let node = place.node as usize;
+            let here = self.nodes[node];
             let (from, to) = match rest.is_empty() {
                 true => (here.exact, here.below),
-                false => (here.open, self.nodes[node as usize + 1].exact),
+                false => (here.open, self.nodes[node + 1].exact),
             };
-            self.ranked[from as usize..to as usize].iter().for_each(&mut *found);
+            self.ranked[from as usize..to as usize]
+                .iter()
+                .for_each(&mut *found);
             if rest.is_empty() || here.gaps == LEAF {
                 return;
             }
@@ -177,12 +198,12 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             let label = &rest[dot.map_or(0, |dot| dot + 1)..];
             rest = &rest[..dot.unwrap_or(0)];
             if here.gaps != NO_GAPS {
-                self.walk_gaps(node, here.gaps, label, rest, found);
+                self.walk_gaps(place.node, here.gaps, label, rest, found);
             }
-            match self.child(node, label) {
-                Some(child) => node = child,
-                None => return,
-            }
+            place = match self.child(place, label) {
+                Ok(child) => child,
+                Err(_) => return,
+            };
         }
     }
 
@@ -195,22 +216,28 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
         found: &mut impl FnMut(&'m Ranked<Id>),
     ) {
         for &shape in &self.shapes[gaps as usize] {
-            let mut next = self.group(node, shape, label).map_or(END, |group| group.first);
+            let mut next = self
+                .group(node, shape, label)
+                .map_or(END, |group| group.first);
             while next != END {
                 let member = self.members[next as usize];
                 if Label::new(self.labels.get(member.label)).matches(label) {
-                    self.walk(member.child, rest, found);
+                    self.walk(Place::behind_gaps(member.child), rest, found);
                 }
                 next = member.next;
             }
         }
     }
 
-    fn child(&self, parent: u32, label: &[u8]) -> Option<u32> {
-        let is_it =
-            |edge: &Edge| edge.parent == parent && self.labels.get(edge.label).as_bytes() == label;
-        let hash = self.labels.hash(parent, label, b"");
-        self.edges.find(hash, is_it).map(|edge| edge.child)
+    /// One literal label further, or the key of the edge that isn't there.
+    fn child(&self, parent: Place, label: &[u8]) -> Result<Place, u64> {
+        let is_it = |edge: &Edge| {
+            edge.parent == parent.node && self.labels.get(edge.label).as_bytes() == label
+        };
+        let key = self.labels.hash(parent.key, &[label]);
+        let edge = self.edges.find(key, is_it).ok_or(key)?;
+        let node = edge.child;
+        Ok(Place { node, key })
     }
 
     /// The group of labels that begin and end as `label` does, at these lengths.
@@ -221,42 +248,54 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             (group.parent, group.shape) == (parent, shape)
                 && shape.ends(member) == Some((prefix, suffix))
         };
-        self.groups.find(self.labels.hash(parent, prefix, suffix), is_it)
+        self.groups
+            .find(self.labels.hash(parent.into(), &[prefix, suffix]), is_it)
     }
 
     /// Adds the pattern's nodes and gives its slot: three for each node, in `Node`'s order.
-    fn insert(&mut self, pattern: &NamePattern) -> u32 {
-        let mut node = 0;
+    fn insert(&mut self, pattern: &NamePattern, keys: &mut Vec<u64>) -> u32 {
+        let mut place = ROOT;
         let mut labels = pattern.texts_from_right().peekable();
         while let Some(label) = labels.next() {
             // `*.x` needs no node of its own.
             if label == "*" && pattern.is_open() && labels.peek().is_none() {
-                return node * 3 + 2;
+                return place.node * 3 + 2;
             }
-            node = match self.child(node, label.as_bytes()) {
-                Some(child) => child,
-                None => self.add_child(node, label),
-            };
+            let child = self.child(place, label.as_bytes());
+            place = child.unwrap_or_else(|key| {
+                keys.push(key);
+                let node = self.add_child(place.node, label, keys);
+                Place { node, key }
+            });
+            if !Label::new(label).is_literal() {
+                place = Place::behind_gaps(place.node);
+            }
         }
-        node * 3 + u32::from(pattern.is_open())
+        place.node * 3 + u32::from(pattern.is_open())
     }
 
     fn add_node(&mut self) -> u32 {
         let gaps = LEAF;
-        self.nodes.push(Node { exact: 0, open: 0, below: 0, gaps });
+        self.nodes.push(Node {
+            exact: 0,
+            open: 0,
+            below: 0,
+            gaps,
+        });
         // Three slots for each node must have numbers as well.
         index(self.nodes.len() * 3) / 3 - 1
     }
 
-    fn add_child(&mut self, parent: u32, label: &str) -> u32 {
+    fn add_child(&mut self, parent: u32, label: &str, keys: &[u64]) -> u32 {
         let child = self.add_node();
         let text = self.labels.add(label);
-        let labels = &self.labels;
-        self.edges.insert_unique(
-            labels.hash(parent, label.as_bytes(), b""),
-            Edge { parent, child, label: text },
-            |edge| labels.hash(edge.parent, labels.get(edge.label).as_bytes(), b""),
-        );
+        let key = |edge: &Edge| keys[edge.child as usize];
+        let edge = Edge {
+            parent,
+            child,
+            label: text,
+        };
+        self.edges.insert_unique(key(&edge), edge, key);
         let gaps = &mut self.nodes[parent as usize].gaps;
         if Label::new(label).is_literal() {
             *gaps = (*gaps).min(NO_GAPS);
@@ -280,12 +319,17 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             shapes.push(shape);
         }
         let first = index(self.members.len());
-        let group = Group { parent, shape, label, first };
+        let group = Group {
+            parent,
+            shape,
+            label,
+            first,
+        };
         let labels = &self.labels;
         let ends = |group: &Group| group.shape.ends(labels.get(group.label).as_bytes());
         let hash = |group: &Group| {
             let (prefix, suffix) = ends(group).unwrap_or_default();
-            labels.hash(group.parent, prefix, suffix)
+            labels.hash(group.parent.into(), &[prefix, suffix])
         };
         let same = |other: &Group| {
             (other.parent, other.shape, ends(other)) == (parent, shape, ends(&group))
@@ -319,7 +363,10 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             ranks[*at as usize] = index(rank);
             *at += 1;
         }
-        let ranked = |rank: u32| Ranked { id: ids[rank as usize], rank };
+        let ranked = |rank: u32| Ranked {
+            id: ids[rank as usize],
+            rank,
+        };
         self.ranked = ranks.into_iter().map(ranked).collect();
     }
 }
@@ -334,15 +381,25 @@ impl Labels {
         let start = index(self.text.len());
         self.text.push_str(label);
         // A pattern's label stays below 8 KiB: see `MAX_PARAMETER`.
-        Text { start, len: label.len() as u16 }
+        Text {
+            start,
+            len: label.len() as u16,
+        }
     }
 
-    fn hash(&self, parent: u32, prefix: &[u8], suffix: &[u8]) -> u64 {
+    fn hash(&self, before: u64, parts: &[&[u8]]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        hasher.write_u32(parent);
-        hasher.write(prefix);
-        hasher.write(suffix);
+        hasher.write_u64(before);
+        parts.iter().for_each(|part| hasher.write(part));
         hasher.finish()
+    }
+}
+
+impl Place {
+    /// A label with gaps has no hash that a name leads to: a new chain begins.
+    fn behind_gaps(node: u32) -> Self {
+        let key = node.into();
+        Self { node, key }
     }
 }
 
@@ -355,14 +412,20 @@ impl Shape {
     /// The two ends of a label; `None` when it is too short.
     fn ends(self, label: &[u8]) -> Option<(&[u8], &[u8])> {
         let (prefix, suffix) = (usize::from(self.prefix), usize::from(self.suffix));
-        let after = label.len().checked_sub(suffix).filter(|&after| after >= prefix)?;
+        let after = label
+            .len()
+            .checked_sub(suffix)
+            .filter(|&after| after >= prefix)?;
         Some((&label[..prefix], &label[after..]))
     }
 }
 
 /// A position in one of the lists.
 fn index(position: usize) -> u32 {
-    assert!(position < NO_GAPS as usize, "too many name patterns: {position} parts");
+    assert!(
+        position < NO_GAPS as usize,
+        "too many name patterns: {position} parts"
+    );
     position as u32
 }
 
@@ -385,15 +448,22 @@ mod tests {
 
     #[test]
     fn finds_all_and_the_most_specific() {
-        let texts =
-            ["*", "*.x.y", ".x.y", "md-*.x.y", "md-1.x.y", "*.{p}.y", "a.*.y", "*1.x.y", "*d*.x.y"];
+        let texts = [
+            "*", "*.x.y", ".x.y", "md-*.x.y", "md-1.x.y", "*.{p}.y", "a.*.y", "*1.x.y", "*d*.x.y",
+        ];
         let matcher = matcher(&texts);
         assert_eq!(found(&matcher, "md-1.x.y"), [0, 1, 2, 3, 4, 5, 7, 8]);
         assert_eq!(found(&matcher, "x.y"), [0, 2]);
         assert_eq!(found(&matcher, "a.x.y"), [0, 1, 2, 5, 6]);
         assert_eq!(found(&matcher, "z.md-1.x.y"), [0, 1, 2, 5]);
         assert!(found(&matcher, "").is_empty());
-        for (name, id) in [("md-1.x.y", 4), ("md-2.x.y", 3), ("x.y", 2), ("q.x.y", 1), ("q", 0)] {
+        for (name, id) in [
+            ("md-1.x.y", 4),
+            ("md-2.x.y", 3),
+            ("x.y", 2),
+            ("q.x.y", 1),
+            ("q", 0),
+        ] {
             assert_eq!(matcher.most_specific(name), Some(id), "{name}");
         }
         assert_eq!(NameMatcher::<u32>::new([]).most_specific("x"), None);

@@ -76,17 +76,22 @@ fn unmapped(prefix: IpNet) -> IpNet {
 
 /// An address as a number.
 trait Bits: Copy + Ord {
-    const WIDTH: u32;
     const MIN: Self;
-    fn leading(self, bits: u32) -> usize;
+    /// The leading bits that choose a block.
+    fn block(self) -> u32;
+    /// The `bits` bits that follow those.
+    fn bucket(self, bits: u32) -> usize;
     fn next(self) -> Option<Self>;
 }
 
 impl Bits for u32 {
-    const WIDTH: u32 = 32;
     const MIN: Self = 0;
-    fn leading(self, bits: u32) -> usize {
-        self.checked_shr(Self::WIDTH - bits).unwrap_or(0) as usize
+    /// IPv4 prefixes are all over the space: one block.
+    fn block(self) -> u32 {
+        0
+    }
+    fn bucket(self, bits: u32) -> usize {
+        self.checked_shr(32 - bits).unwrap_or(0) as usize
     }
     fn next(self) -> Option<Self> {
         self.checked_add(1)
@@ -94,10 +99,13 @@ impl Bits for u32 {
 }
 
 impl Bits for u128 {
-    const WIDTH: u32 = 128;
     const MIN: Self = 0;
-    fn leading(self, bits: u32) -> usize {
-        self.checked_shr(Self::WIDTH - bits).unwrap_or(0) as usize
+    /// IPv6 prefixes are found in few allocations, each of which registries make a /32 or longer.
+    fn block(self) -> u32 {
+        (self >> 96) as u32
+    }
+    fn bucket(self, bits: u32) -> usize {
+        (self << 32).checked_shr(128 - bits).unwrap_or(0) as usize
     }
     fn next(self) -> Option<Self> {
         self.checked_add(1)
@@ -111,13 +119,23 @@ struct Family<K, Id> {
     starts: Vec<K>,
     /// For each interval the longest prefix that holds it, or `NONE`.
     inmost: Vec<u32>,
-    /// How many leading bits `buckets` goes by.
-    bits: u32,
-    /// For each value of the leading bits, how many intervals begin before it.
+    /// Those in which an interval begins, ascending from block zero.
+    blocks: Vec<Block>,
+    /// For each bucket of each block, how many intervals begin before it; for each block one more.
     buckets: Vec<u32>,
     /// One more than there are prefixes, as the next one's `ids` is the end.
     prefixes: Vec<Prefix>,
     ids: Vec<Id>,
+}
+
+/// Addresses with the same leading bits, divided into buckets by the bits that follow.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    leading: u32,
+    /// How many bits there are to a bucket.
+    bits: u32,
+    /// Index of its first bucket.
+    buckets: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +160,7 @@ impl<K: Bits, Id: Copy + Ord> Family<K, Id> {
         let mut family = Self {
             starts: vec![K::MIN],
             inmost: vec![NONE],
-            bits: 0,
+            blocks: Vec::new(),
             buckets: Vec::new(),
             prefixes: Vec::new(),
             ids: Vec::with_capacity(ranges.len()),
@@ -189,9 +207,21 @@ impl<K: Bits, Id: Copy + Ord> Family<K, Id> {
     }
 
     fn fill_buckets(&mut self) {
-        self.bits = self.starts.len().ilog2().min(MAX_BUCKET_BITS);
-        let before = |bucket| self.starts.partition_point(|s| s.leading(self.bits) < bucket) as u32;
-        self.buckets = (0..=1 << self.bits).map(before).collect();
+        let mut before = 0;
+        for starts in self.starts.chunk_by(|a, b| a.block() == b.block()) {
+            let bits = starts.len().ilog2().min(MAX_BUCKET_BITS);
+            let (leading, buckets) = (starts[0].block(), self.buckets.len());
+            self.blocks.push(Block {
+                leading,
+                bits,
+                buckets,
+            });
+            for bucket in 0..=1 << bits {
+                let within = starts.partition_point(|start| start.bucket(bits) < bucket);
+                self.buckets.push(before + within as u32);
+            }
+            before += starts.len() as u32;
+        }
     }
 
     fn matches(&self, address: K) -> impl Iterator<Item = Id> {
@@ -206,10 +236,21 @@ impl<K: Bits, Id: Copy + Ord> Family<K, Id> {
     }
 
     fn inmost(&self, address: K) -> u32 {
-        let bucket = address.leading(self.bits);
-        let (from, to) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let leading = address.block();
+        // The first interval begins at zero, so there is a block and an interval before.
+        let block = self
+            .blocks
+            .partition_point(|block| block.leading <= leading)
+            - 1;
+        let block = self.blocks[block];
+        let bucket = match block.leading == leading {
+            true => address.bucket(block.bits),
+            // Behind all that begins in the block.
+            false => (1 << block.bits) - 1,
+        };
+        let at = block.buckets + bucket;
+        let (from, to) = (self.buckets[at] as usize, self.buckets[at + 1] as usize);
         let after = from + self.starts[from..to].partition_point(|&start| start <= address);
-        // The first interval begins at zero.
         self.inmost[after - 1]
     }
 }
@@ -264,8 +305,14 @@ mod tests {
 
     fn addresses() -> impl Strategy<Value = IpAddr> {
         // Few values, so that prefixes nest and touch.
-        let v4 = (prop::sample::select(vec![0_u32, 0x0a00_0000, 0xffff_ff00]), 0..256_u32);
-        let v6 = (prop::sample::select(vec![0_u128, 0xffff_0000_0000, 0x2001 << 112]), 0..256_u128);
+        let v4 = (
+            prop::sample::select(vec![0_u32, 0x0a00_0000, 0xffff_ff00]),
+            0..256_u32,
+        );
+        let v6 = (
+            prop::sample::select(vec![0_u128, 0xffff_0000_0000, 0x2001 << 112]),
+            0..256_u128,
+        );
         prop_oneof![
             v4.prop_map(|(a, b)| Ipv4Addr::from_bits(a | b).into()),
             v6.prop_map(|(a, b)| Ipv6Addr::from_bits(a | b | (b << 100)).into()),
@@ -281,7 +328,11 @@ mod tests {
         (addresses(), any::<u8>()).prop_map(|(address, n)| {
             let width = if address.is_ipv4() { 32 } else { 128 };
             // Long and short ones.
-            let length = if n % 2 == 0 { width - n % 20 } else { n % (width + 1) };
+            let length = if n % 2 == 0 {
+                width - n % 20
+            } else {
+                n % (width + 1)
+            };
             IpNet::new(address, length).unwrap()
         })
     }
