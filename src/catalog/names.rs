@@ -13,7 +13,7 @@ use std::{
 };
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashTable, hash_table::Entry};
+use hashbrown::{HashMap, HashTable, hash_table::Entry};
 
 use super::{
     label::Label,
@@ -28,38 +28,58 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct NameMatcher<Id> {
     labels: Labels,
+    root: Node,
     edges: HashTable<Edge>,
+    /// For each node that has labels with gaps below: their shapes.
+    shapes: HashMap<u32, Vec<Shape>, RandomState>,
     groups: HashTable<Group>,
     members: Vec<Member>,
-    /// For each node that has labels with gaps below: their shapes.
-    shapes: Vec<Vec<Shape>>,
-    /// The root is the first; after the last comes one that marks the entries' end.
-    nodes: Vec<Node>,
     ranked: Vec<Ranked<Id>>,
 }
 
-/// The edges' labels, end to end, and how to hash them.
+/// The labels of all nodes, end to end, and how to hash them.
 #[derive(Clone, Debug, Default)]
 struct Labels {
     text: String,
     hasher: RandomState,
 }
 
-/// A label in [`Labels`].
+/// A set of labels that patterns begin with, from the right.
 #[derive(Clone, Copy, Debug)]
-struct Text {
-    start: u32,
-    len: u16,
+struct Node {
+    number: u32,
+    /// Where its entries begin: patterns that end here, then those for this name and all below,
+    /// then those for all below.
+    exact: u32,
+    open: u32,
+    below: u32,
+    end: u32,
+    /// Its leftmost label.
+    label: u32,
+    label_len: u16,
+    below_it: Below,
+}
+
+/// What labels stand below a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Below {
+    Nothing,
+    Literals,
+    /// Labels with gaps, and perhaps literal ones.
+    Gaps,
 }
 
 /// Leads from a node to the one a label further left. Labels with gaps have one as well, under
-/// their pattern's text, which no name has.
+/// their pattern's text, which no name has. A node stands here alone, and two edges fill a cache
+/// line, so that a step reads little memory.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 struct Edge {
     parent: u32,
-    child: u32,
-    label: Text,
+    node: Node,
 }
+
+const _: () = assert!(size_of::<Edge>() == 32);
 
 /// Literal text before the first and after the last gap: how many octets each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,32 +88,21 @@ struct Shape {
     suffix: u8,
 }
 
-/// The labels with gaps at one node that begin and end with the same text: a linked list.
+/// The labels with gaps at one node that begin and end with the same text.
 #[derive(Clone, Copy, Debug)]
 struct Group {
     parent: u32,
     shape: Shape,
-    /// One of the labels.
-    label: Text,
+    /// Index of the first member.
     first: u32,
 }
 
+/// A label with gaps; a copy of its edge's node.
 #[derive(Clone, Copy, Debug)]
 struct Member {
-    child: u32,
-    label: Text,
+    node: Node,
+    /// Index of the group's next member, or `END`.
     next: u32,
-}
-
-/// Where a node's entries begin in the one list: patterns that end here, then those that hold this
-/// name and all below, then those that hold all below. The next node's `exact` is the end.
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    exact: u32,
-    open: u32,
-    below: u32,
-    /// Index into `shapes`, `NO_GAPS` or `LEAF`.
-    gaps: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,18 +112,14 @@ struct Ranked<Id> {
     rank: u32,
 }
 
-/// Where a walk has come to: a node, and the hash over the labels that led there.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    node: u32,
-    key: u64,
+/// What is known of each node while the tree grows.
+#[derive(Default)]
+struct Growth {
+    /// Hash of the edge that leads there, for the table to grow by.
+    keys: Vec<u64>,
+    below: Vec<Below>,
 }
 
-const ROOT: Place = Place { node: 0, key: 0 };
-/// A node with edges, all literal.
-const NO_GAPS: u32 = u32::MAX - 1;
-/// A node without edges.
-const LEAF: u32 = u32::MAX;
 /// End of a list of members.
 const END: u32 = u32::MAX;
 
@@ -125,7 +130,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
     ///
     /// # Panics
     ///
-    /// When there are 2^32 labels or 4 GiB of them.
+    /// When there are more than a thousand million different labels, or 1 GiB of them.
     pub fn new(patterns: impl IntoIterator<Item = (NamePattern, Id)>) -> Self {
         let mut ranked: Vec<(Reverse<Specificity>, NamePattern, Id)> = patterns
             .into_iter()
@@ -133,24 +138,23 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             .collect();
         ranked.sort_unstable();
         ranked.dedup();
+        let mut growth = Growth::default();
+        let mut labels = Labels::default();
         let mut matcher = Self {
-            labels: Labels::default(),
+            root: growth.node(&mut labels, "", 0),
+            labels,
             edges: HashTable::new(),
+            shapes: HashMap::default(),
             groups: HashTable::new(),
             members: Vec::new(),
-            shapes: Vec::new(),
-            nodes: Vec::new(),
             ranked: Vec::new(),
         };
-        matcher.add_node();
-        // Of the edge to each node, for the table to grow by.
-        let mut keys = vec![ROOT.key];
         let slots: Vec<u32> = ranked
             .iter()
-            .map(|(_, pattern, _)| matcher.insert(pattern, &mut keys))
+            .map(|(_, pattern, _)| matcher.insert(pattern, &mut growth))
             .collect();
         let ids: Vec<Id> = ranked.into_iter().map(|(_, _, id)| id).collect();
-        matcher.place(&slots, &ids);
+        matcher.place(&slots, &ids, &growth.below);
         matcher
     }
 
@@ -158,14 +162,14 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
     /// ([`HostName`](crate::base::HostName)). An id comes once for each of its patterns that
     /// matches; the order is fixed but means nothing.
     pub fn lookup(&self, name: &str, found: &mut impl FnMut(Id)) {
-        self.walk(ROOT, name.as_bytes(), &mut |entry| found(entry.id));
+        self.walk(&self.root, name.as_bytes(), &mut |entry| found(entry.id));
     }
 
     /// The id of the most specific pattern that matches `name`. Between equally specific patterns
     /// the order of their texts decides, then the lower id.
     pub fn most_specific(&self, name: &str) -> Option<Id> {
         let mut best: Option<&Ranked<Id>> = None;
-        self.walk(ROOT, name.as_bytes(), &mut |entry| {
+        self.walk(&self.root, name.as_bytes(), &mut |entry| {
             if best.is_none_or(|best| entry.rank < best.rank) {
                 best = Some(entry);
             }
@@ -173,189 +177,169 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
         best.map(|entry| entry.id)
     }
 
-    /// Visits the entries for `rest` from `place` on. Recurses for labels with gaps only, so at most
-    /// as deep as a pattern has labels.
+    /// Visits the entries for `rest` from `node` on. Recurses for labels with gaps only, so at
+    /// most as deep as a pattern has labels.
     fn walk<'m>(
         &'m self,
-        mut place: Place,
+        mut node: &'m Node,
         mut rest: &[u8],
         found: &mut impl FnMut(&'m Ranked<Id>),
     ) {
+        // A label with gaps has no hash that a name leads to: a new chain begins behind it.
+        let mut key = node.number.into();
         loop {
-            let node = place.node as usize;
-            let here = self.nodes[node];
             let (from, to) = match rest.is_empty() {
-                true => (here.exact, here.below),
-                false => (here.open, self.nodes[node + 1].exact),
+                true => (node.exact, node.below),
+                false => (node.open, node.end),
             };
-            self.ranked[from as usize..to as usize]
-                .iter()
-                .for_each(&mut *found);
-            if rest.is_empty() || here.gaps == LEAF {
+            if from != to {
+                let entries = &self.ranked[from as usize..to as usize];
+                entries.iter().for_each(&mut *found);
+            }
+            if rest.is_empty() || node.below_it == Below::Nothing {
                 return;
             }
             let dot = memchr::memrchr(b'.', rest);
             let label = &rest[dot.map_or(0, |dot| dot + 1)..];
             rest = &rest[..dot.unwrap_or(0)];
-            if here.gaps != NO_GAPS {
-                self.walk_gaps(place.node, here.gaps, label, rest, found);
+            if node.below_it == Below::Gaps {
+                self.walk_gaps(node.number, label, rest, found);
             }
-            place = match self.child(place, label) {
-                Ok(child) => child,
-                Err(_) => return,
+            key = self.labels.hash(key, &[label]);
+            node = match self.child(node.number, key, label) {
+                Some(child) => child,
+                None => return,
             };
         }
     }
 
     fn walk_gaps<'m>(
         &'m self,
-        node: u32,
-        gaps: u32,
+        parent: u32,
         label: &[u8],
         rest: &[u8],
         found: &mut impl FnMut(&'m Ranked<Id>),
     ) {
-        for &shape in &self.shapes[gaps as usize] {
-            let mut next = self
-                .group(node, shape, label)
-                .map_or(END, |group| group.first);
-            while next != END {
-                let member = self.members[next as usize];
-                if Label::new(self.labels.get(member.label)).matches(label) {
-                    self.walk(Place::behind_gaps(member.child), rest, found);
+        for &shape in self.shapes.get(&parent).into_iter().flatten() {
+            let group = self.group(parent, shape, label);
+            let mut next = group.map_or(END, |group| group.first);
+            while let Some(member) = self.members.get(next as usize) {
+                if Label::new(self.labels.get(&member.node)).matches(label) {
+                    self.walk(&member.node, rest, found);
                 }
                 next = member.next;
             }
         }
     }
 
-    /// One literal label further, or the key of the edge that isn't there.
-    fn child(&self, parent: Place, label: &[u8]) -> Result<Place, u64> {
-        let is_it = |edge: &Edge| {
-            edge.parent == parent.node && self.labels.get(edge.label).as_bytes() == label
-        };
-        let key = self.labels.hash(parent.key, &[label]);
-        let edge = self.edges.find(key, is_it).ok_or(key)?;
-        let node = edge.child;
-        Ok(Place { node, key })
+    /// One label further. `key` is the hash over the labels up to and with this one.
+    fn child(&self, parent: u32, key: u64, label: &[u8]) -> Option<&Node> {
+        let is_it =
+            |edge: &Edge| edge.parent == parent && self.labels.get(&edge.node).as_bytes() == label;
+        self.edges.find(key, is_it).map(|edge| &edge.node)
     }
 
     /// The group of labels that begin and end as `label` does, at these lengths.
     fn group(&self, parent: u32, shape: Shape, label: &[u8]) -> Option<&Group> {
         let (prefix, suffix) = shape.ends(label)?;
         let is_it = |group: &Group| {
-            let member = self.labels.get(group.label).as_bytes();
+            let member = &self.members[group.first as usize].node;
             (group.parent, group.shape) == (parent, shape)
-                && shape.ends(member) == Some((prefix, suffix))
+                && shape.ends(self.labels.get(member).as_bytes()) == Some((prefix, suffix))
         };
-        self.groups
-            .find(self.labels.hash(parent.into(), &[prefix, suffix]), is_it)
+        let key = self.labels.hash(parent.into(), &[prefix, suffix]);
+        self.groups.find(key, is_it)
     }
 
     /// Adds the pattern's nodes and gives its slot: three for each node, in `Node`'s order.
-    fn insert(&mut self, pattern: &NamePattern, keys: &mut Vec<u64>) -> u32 {
-        let mut place = ROOT;
+    fn insert(&mut self, pattern: &NamePattern, growth: &mut Growth) -> u32 {
+        let (mut node, mut key) = (self.root.number, self.root.number.into());
         let mut labels = pattern.texts_from_right().peekable();
         while let Some(label) = labels.next() {
             // `*.x` needs no node of its own.
             if label == "*" && pattern.is_open() && labels.peek().is_none() {
-                return place.node * 3 + 2;
+                return node * 3 + 2;
             }
-            let child = self.child(place, label.as_bytes());
-            place = child.unwrap_or_else(|key| {
-                keys.push(key);
-                let node = self.add_child(place.node, label, keys);
-                Place { node, key }
-            });
+            key = self.labels.hash(key, &[label.as_bytes()]);
+            node = match self.child(node, key, label.as_bytes()) {
+                Some(child) => child.number,
+                None => self.add_child(node, key, label, growth),
+            };
             if !Label::new(label).is_literal() {
-                place = Place::behind_gaps(place.node);
+                key = node.into();
             }
         }
-        place.node * 3 + u32::from(pattern.is_open())
+        node * 3 + u32::from(pattern.is_open())
     }
 
-    fn add_node(&mut self) -> u32 {
-        let gaps = LEAF;
-        self.nodes.push(Node {
-            exact: 0,
-            open: 0,
-            below: 0,
-            gaps,
-        });
-        // Three slots for each node must have numbers as well.
-        index(self.nodes.len() * 3) / 3 - 1
-    }
-
-    fn add_child(&mut self, parent: u32, label: &str, keys: &[u64]) -> u32 {
-        let child = self.add_node();
-        let text = self.labels.add(label);
-        let key = |edge: &Edge| keys[edge.child as usize];
-        let edge = Edge {
-            parent,
-            child,
-            label: text,
-        };
-        self.edges.insert_unique(key(&edge), edge, key);
-        let gaps = &mut self.nodes[parent as usize].gaps;
-        if Label::new(label).is_literal() {
-            *gaps = (*gaps).min(NO_GAPS);
-        } else {
-            if *gaps >= NO_GAPS {
-                *gaps = index(self.shapes.len());
-                self.shapes.push(Vec::new());
-            }
-            let gaps = *gaps;
-            self.add_member(parent, gaps, child, text);
+    fn add_child(&mut self, parent: u32, key: u64, label: &str, growth: &mut Growth) -> u32 {
+        let node = growth.node(&mut self.labels, label, key);
+        let edge = Edge { parent, node };
+        let keys = &growth.keys;
+        self.edges
+            .insert_unique(key, edge, |edge| keys[edge.node.number as usize]);
+        let below = &mut growth.below[parent as usize];
+        if !Label::new(label).is_literal() {
+            *below = Below::Gaps;
+            self.add_member(parent, node);
+        } else if *below == Below::Nothing {
+            *below = Below::Literals;
         }
-        child
+        node.number
     }
 
     /// Adds a label with gaps to its group.
-    fn add_member(&mut self, parent: u32, gaps: u32, child: u32, label: Text) {
-        let text = self.labels.get(label);
-        let shape = Shape::of(Label::new(text));
-        let shapes = &mut self.shapes[gaps as usize];
+    fn add_member(&mut self, parent: u32, node: Node) {
+        let first = index(self.members.len());
+        self.members.push(Member { node, next: END });
+        let shape = Shape::of(Label::new(self.labels.get(&node)));
+        let shapes = self.shapes.entry(parent).or_default();
         if !shapes.contains(&shape) {
             shapes.push(shape);
         }
-        let first = index(self.members.len());
         let group = Group {
             parent,
             shape,
-            label,
             first,
         };
-        let labels = &self.labels;
-        let ends = |group: &Group| group.shape.ends(labels.get(group.label).as_bytes());
-        let hash = |group: &Group| {
-            let (prefix, suffix) = ends(group).unwrap_or_default();
+        let (labels, members) = (&self.labels, &self.members);
+        let ends = |group: &Group| {
+            let label = labels.get(&members[group.first as usize].node);
+            group.shape.ends(label.as_bytes()).unwrap_or_default()
+        };
+        let key = |group: &Group| {
+            let (prefix, suffix) = ends(group);
             labels.hash(group.parent.into(), &[prefix, suffix])
         };
         let same = |other: &Group| {
             (other.parent, other.shape, ends(other)) == (parent, shape, ends(&group))
         };
-        let next = match self.groups.entry(hash(&group), same, hash) {
-            Entry::Occupied(mut old) => std::mem::replace(&mut old.get_mut().first, first),
-            Entry::Vacant(place) => {
-                place.insert(group);
-                END
+        match self.groups.entry(key(&group), same, key) {
+            Entry::Occupied(mut old) => {
+                let next = std::mem::replace(&mut old.get_mut().first, first);
+                self.members[first as usize].next = next;
             }
-        };
-        self.members.push(Member { child, label, next });
+            Entry::Vacant(place) => drop(place.insert(group)),
+        }
     }
 
-    /// Puts the ids, given by rank, in the order of their slots.
-    fn place(&mut self, slots: &[u32], ids: &[Id]) {
-        self.add_node();
-        let mut starts = vec![0_u32; self.nodes.len() * 3];
+    /// Puts the ids, given by rank, in the order of their slots, and tells the nodes.
+    fn place(&mut self, slots: &[u32], ids: &[Id], below: &[Below]) {
+        let mut starts = vec![0_u32; below.len() * 3 + 1];
         for &slot in slots {
             starts[slot as usize + 1] += 1;
         }
         for slot in 1..starts.len() {
             starts[slot] += starts[slot - 1];
         }
-        for (node, starts) in self.nodes.iter_mut().zip(starts.chunks_exact(3)) {
-            (node.exact, node.open, node.below) = (starts[0], starts[1], starts[2]);
+        let edges = self.edges.iter_mut().map(|edge| &mut edge.node);
+        let members = self.members.iter_mut().map(|member| &mut member.node);
+        for node in edges.chain(members).chain([&mut self.root]) {
+            let number = node.number as usize;
+            let starts = &starts[number * 3..];
+            (node.exact, node.open) = (starts[0], starts[1]);
+            (node.below, node.end) = (starts[2], starts[3]);
+            node.below_it = below[number];
         }
         let mut ranks = vec![0_u32; ids.len()];
         for (rank, &slot) in slots.iter().enumerate() {
@@ -371,20 +355,32 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
     }
 }
 
-impl Labels {
-    fn get(&self, text: Text) -> &str {
-        let start = text.start as usize;
-        &self.text[start..start + usize::from(text.len)]
-    }
-
-    fn add(&mut self, label: &str) -> Text {
-        let start = index(self.text.len());
-        self.text.push_str(label);
-        // A pattern's label stays below 8 KiB: see `MAX_PARAMETER`.
-        Text {
-            start,
-            len: label.len() as u16,
+impl Growth {
+    /// A new node without entries.
+    fn node(&mut self, labels: &mut Labels, label: &str, key: u64) -> Node {
+        let number = index(self.keys.len());
+        self.keys.push(key);
+        self.below.push(Below::Nothing);
+        let start = index(labels.text.len());
+        labels.text.push_str(label);
+        Node {
+            number,
+            exact: 0,
+            open: 0,
+            below: 0,
+            end: 0,
+            label: start,
+            // A pattern's label stays below 8 KiB: see `MAX_PARAMETER`.
+            label_len: label.len() as u16,
+            below_it: Below::Nothing,
         }
+    }
+}
+
+impl Labels {
+    fn get(&self, node: &Node) -> &str {
+        let start = node.label as usize;
+        &self.text[start..start + usize::from(node.label_len)]
     }
 
     fn hash(&self, before: u64, parts: &[&[u8]]) -> u64 {
@@ -392,14 +388,6 @@ impl Labels {
         hasher.write_u64(before);
         parts.iter().for_each(|part| hasher.write(part));
         hasher.finish()
-    }
-}
-
-impl Place {
-    /// A label with gaps has no hash that a name leads to: a new chain begins.
-    fn behind_gaps(node: u32) -> Self {
-        let key = node.into();
-        Self { node, key }
     }
 }
 
@@ -420,10 +408,10 @@ impl Shape {
     }
 }
 
-/// A position in one of the lists.
+/// A position in one of the lists. Three slots for each node must have numbers as well.
 fn index(position: usize) -> u32 {
     assert!(
-        position < NO_GAPS as usize,
+        position < 1 << 30,
         "too many name patterns: {position} parts"
     );
     position as u32
