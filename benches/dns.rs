@@ -77,9 +77,7 @@ fn read(criterion: &mut Criterion) {
         group.finish();
     }
     let hostile = pointer_chains();
-    criterion.bench_function("hostile_64k", |b| {
-        b.iter(|| dns::parse(black_box(&hostile)))
-    });
+    criterion.bench_function("hostile_64k", |b| b.iter(|| dns::parse(black_box(&hostile))));
 }
 
 criterion_group!(benches, read);

@@ -18,11 +18,7 @@ type Endpoint = (String, String, Transport, u16);
 fn every_row_of_every_table_is_a_rule() {
     for (catalog, text) in documents() {
         let endpoints = endpoints_of(&text);
-        assert!(
-            endpoints.len() >= 8,
-            "{}: the tables were not read",
-            catalog.name
-        );
+        assert!(endpoints.len() >= 8, "{}: the tables were not read", catalog.name);
         for (section, name, transport, port) in &endpoints {
             let found = catalog.rules.iter().any(|rule| {
                 rule.source.document == catalog.document
@@ -32,11 +28,7 @@ fn every_row_of_every_table_is_a_rule() {
                     && holds_cloud(rule, section)
                     && rule.destinations.iter().any(|d| d.to_string() == *name)
             });
-            assert!(
-                found,
-                "{}: {section}: {name} {transport} {port} is missing",
-                catalog.name
-            );
+            assert!(found, "{}: {section}: {name} {transport} {port} is missing", catalog.name);
         }
         println!("{}: {} endpoints found", catalog.name, endpoints.len());
     }
@@ -83,17 +75,8 @@ fn rules_are_in_the_order_of_their_document() {
                     headings[i].len() >= path.len() && headings[i].ends_with(&to_owned(&path))
                 })
                 .collect();
-            assert_eq!(
-                places.len(),
-                1,
-                "{}: heading {path:?} has to name one place",
-                rule.id
-            );
-            assert!(
-                last <= places[0],
-                "{} is out of the document's order",
-                rule.id
-            );
+            assert_eq!(places.len(), 1, "{}: heading {path:?} has to name one place", rule.id);
+            assert!(last <= places[0], "{} is out of the document's order", rule.id);
             last = places[0];
         }
     }
@@ -106,11 +89,7 @@ fn requirements_in_prose_are_rules() {
         let rule = rule(id);
         let shown: Vec<_> = rule.destinations.iter().map(ToString::to_string).collect();
         let numbers: Vec<_> = rule.ports.iter().map(ToString::to_string).collect();
-        let condition = rule
-            .when
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let condition = rule.when.as_ref().map(ToString::to_string).unwrap_or_default();
         assert_eq!(shown, destinations, "{id}");
         assert_eq!(rule.transport, transport, "{id}");
         assert_eq!(numbers.join(" "), ports, "{id}");
@@ -132,13 +111,7 @@ fn requirements_in_prose_are_rules() {
         "443",
         "api-server-access and not private-cluster",
     );
-    expect(
-        "aml-firewall/storage/smb",
-        &["tag Storage.{region}"],
-        tcp,
-        "445",
-        "storage-firewall",
-    );
+    expect("aml-firewall/storage/smb", &["tag Storage.{region}"], tcp, "445", "storage-firewall");
     expect(
         "aml-firewall/key-vault/batch",
         &["tag Keyvault.{region}", "tag AzureKeyVault.{region}"],
@@ -146,13 +119,7 @@ fn requirements_in_prose_are_rules() {
         "443",
         "hbi-workspace",
     );
-    let bypass = expect(
-        "aml-kubernetes/proxy/bypass",
-        &["127.0.0.1", "localhost"],
-        tcp,
-        "",
-        "",
-    );
+    let bypass = expect("aml-kubernetes/proxy/bypass", &["127.0.0.1", "localhost"], tcp, "", "");
     assert_eq!(bypass.scope, Scope::ProxyBypass);
     for (name, from, to, transport, ports, when) in [
         ("api-server", "azureml", "api-server", tcp, "", ""),
@@ -169,22 +136,11 @@ fn requirements_in_prose_are_rules() {
             "11001 12001 12101 12201 20000 8000 8001 9001",
             "inference",
         ),
-        (
-            "identity-proxy",
-            "model-pod",
-            "amlarc-identity-proxy",
-            tcp,
-            "9999",
-            "inference",
-        ),
+        ("identity-proxy", "model-pod", "amlarc-identity-proxy", tcp, "9999", "inference"),
     ] {
         let id = format!("aml-firewall/in-cluster/{name}");
         let rule = expect(&id, &[&format!("role {to}")], transport, ports, when);
-        assert_eq!(
-            (rule.from.as_deref(), rule.scope),
-            (Some(from), Scope::InCluster),
-            "{id}"
-        );
+        assert_eq!((rule.from.as_deref(), rule.scope), (Some(from), Scope::InCluster), "{id}");
     }
 }
 
@@ -207,27 +163,15 @@ fn the_internal_port_table_is_complete() {
     ]
     .into();
     let catalog = builtin("aks-arc").unwrap();
-    let internal: Vec<_> = catalog
-        .rules
-        .iter()
-        .filter(|r| r.scope == Scope::Internal)
-        .collect();
-    let shown: Vec<_> = internal
-        .iter()
-        .map(|r| r.destinations[0].to_string())
-        .collect();
+    let internal: Vec<_> = catalog.rules.iter().filter(|r| r.scope == Scope::Internal).collect();
+    let shown: Vec<_> = internal.iter().map(|r| r.destinations[0].to_string()).collect();
     let found: BTreeSet<_> = internal
         .iter()
         .zip(&shown)
         .map(|(r, to)| {
             let separate = r.when.as_ref().map(ToString::to_string);
             assert!(separate.as_deref().is_none_or(|w| w == "separate-vlans"));
-            (
-                r.ports[0].first(),
-                r.from.as_deref().unwrap(),
-                to.as_str(),
-                separate.is_some(),
-            )
+            (r.ports[0].first(), r.from.as_deref().unwrap(), to.as_str(), separate.is_some())
         })
         .collect();
     assert_eq!(found, expected);
@@ -241,10 +185,7 @@ fn the_region_codes_are_those_of_the_document() {
             continue;
         };
         let (list, _) = note.split_once("). ").unwrap();
-        let pairs: Vec<_> = list
-            .split("), ")
-            .filter_map(|p| p.split_once(" ("))
-            .collect();
+        let pairs: Vec<_> = list.split("), ").filter_map(|p| p.split_once(" (")).collect();
         assert_eq!(pairs.len(), 11);
         for (code, name) in pairs {
             let region = name.replace(' ', "").to_lowercase();
@@ -255,11 +196,7 @@ fn the_region_codes_are_those_of_the_document() {
 
 fn rule(id: &str) -> Rule {
     let catalog = builtin(id.split('/').next().unwrap()).unwrap();
-    catalog
-        .rules
-        .into_iter()
-        .find(|r| r.id == id)
-        .unwrap_or_else(|| panic!("no rule {id}"))
+    catalog.rules.into_iter().find(|r| r.id == id).unwrap_or_else(|| panic!("no rule {id}"))
 }
 
 /// The catalogs with the text of their documents; none where the documents are not at hand.
@@ -330,20 +267,13 @@ fn endpoints_of(text: &str) -> Vec<Endpoint> {
             header = Some(cells.iter().map(|c| c.to_lowercase()).collect());
             continue;
         };
-        let column = |words: &[&str]| {
-            columns
-                .iter()
-                .position(|c| words.iter().any(|w| c.contains(w)))
-        };
+        let column =
+            |words: &[&str]| columns.iter().position(|c| words.iter().any(|w| c.contains(w)));
         let (Some(name), Some(port)) = (column(&["endpoint", "fqdn", "url"]), column(&["port"]))
         else {
             continue;
         };
-        let Ok(port) = cells[port]
-            .chars()
-            .filter(char::is_ascii_digit)
-            .collect::<String>()
-            .parse()
+        let Ok(port) = cells[port].chars().filter(char::is_ascii_digit).collect::<String>().parse()
         else {
             continue; // The line of dashes.
         };

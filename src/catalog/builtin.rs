@@ -49,17 +49,10 @@ mod tests {
             for rule in &catalog.rules {
                 assert!(ids.insert(rule.id.clone()), "{} is used twice", rule.id);
                 assert_eq!(rule.source.document, catalog.document);
-                assert!(
-                    rule.purpose.ends_with('.'),
-                    "{}: `use` is a sentence",
-                    rule.id
-                );
+                assert!(rule.purpose.ends_with('.'), "{}: `use` is a sentence", rule.id);
             }
             for related in catalog.related.iter().filter_map(|r| r.catalog.as_deref()) {
-                assert!(
-                    names().any(|n| n == related),
-                    "{name}: no catalog {related}"
-                );
+                assert!(names().any(|n| n == related), "{name}: no catalog {related}");
             }
         }
     }
@@ -125,17 +118,9 @@ mod tests {
             ("\"private-cluster\"", "aks/core/tunnel-tcp", false),
             ("", "aks/core/api-server-name", true),
             ("\"konnectivity\"", "aks/core/api-server-name", true),
-            (
-                "\"konnectivity\", \"private-cluster\"",
-                "aks/core/api-server-name",
-                false,
-            ),
+            ("\"konnectivity\", \"private-cluster\"", "aks/core/api-server-name", false),
             ("\"api-server-access\"", "aks/core/api-server", true),
-            (
-                "\"api-server-access\", \"private-cluster\"",
-                "aks/core/api-server",
-                false,
-            ),
+            ("\"api-server-access\", \"private-cluster\"", "aks/core/api-server", false),
             ("", "aks/core/ntp", false),
             ("\"node-image-before-2021-03\"", "aks/core/ntp", true),
             ("\"marketplace-extensions\"", "aks/extensions/mcr", true),

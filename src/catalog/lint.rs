@@ -98,10 +98,8 @@ pub fn lint<'r>(
     rules: impl IntoIterator<Item = &'r Rule>,
     profile: Option<&Profile>,
 ) -> Vec<Finding> {
-    let rules: Vec<_> = rules
-        .into_iter()
-        .filter(|r| profile.is_none_or(|p| p.applies(r)))
-        .collect();
+    let rules: Vec<_> =
+        rules.into_iter().filter(|r| profile.is_none_or(|p| p.applies(r))).collect();
     let index = Index::new(&rules);
     let mut findings = Vec::new();
     for (at, rule) in rules.iter().enumerate() {
@@ -127,9 +125,7 @@ pub fn lint<'r>(
 fn name_contains(wide: &str, narrow: &str) -> bool {
     let (wide_kind, wide_base) = split_pattern(wide);
     let (narrow_kind, narrow_base) = split_pattern(narrow);
-    let below = narrow_base
-        .strip_suffix(wide_base)
-        .is_some_and(|rest| rest.ends_with('.'));
+    let below = narrow_base.strip_suffix(wide_base).is_some_and(|rest| rest.ends_with('.'));
     match (wide_kind, narrow_kind) {
         (Kind::Below, Kind::Below) => below || narrow_base == wide_base,
         (Kind::Below, _) => below,
@@ -156,9 +152,7 @@ fn label_matches(wide: &str, narrow: &str) -> bool {
         return wide == narrow;
     };
     let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
-    let inner = narrow
-        .strip_prefix(first)
-        .and_then(|n| n.strip_suffix(last));
+    let inner = narrow.strip_prefix(first).and_then(|n| n.strip_suffix(last));
     let Some(mut inner) = inner else {
         return false;
     };
@@ -210,26 +204,14 @@ type Place<'r> = (Scope, Transport, Option<&'r str>, &'r Destination);
 
 impl<'r> Index<'r> {
     fn new(rules: &'r [&'r Rule]) -> Self {
-        let mut index = Self {
-            rules,
-            same: HashMap::new(),
-            wide: HashMap::new(),
-            any: HashMap::new(),
-        };
+        let mut index =
+            Self { rules, same: HashMap::new(), wide: HashMap::new(), any: HashMap::new() };
         for (at, rule) in rules.iter().enumerate() {
             for destination in &rule.destinations {
-                index
-                    .same
-                    .entry(place(rule, destination))
-                    .or_default()
-                    .push(at);
+                index.same.entry(place(rule, destination)).or_default().push(at);
                 match destination {
                     Destination::Any => {
-                        index
-                            .any
-                            .entry((rule.scope, rule.transport))
-                            .or_default()
-                            .push(at);
+                        index.any.entry((rule.scope, rule.transport)).or_default().push(at);
                     }
                     Destination::Fqdn(text) => {
                         let (kind, base) = split_pattern(text);
@@ -255,13 +237,7 @@ impl<'r> Index<'r> {
     fn duplicate(&self, at: usize, destination: &'r Destination) -> Option<Remark> {
         let rule = self.rules[at];
         let others = self.same.get(&place(rule, destination))?;
-        if others
-            .iter()
-            .take(MAX_COMPARED)
-            .filter(|&&o| o == at)
-            .count()
-            > 1
-        {
+        if others.iter().take(MAX_COMPARED).filter(|&&o| o == at).count() > 1 {
             let message = format!("`{destination}` is in this rule twice");
             return Some((FindingKind::Duplicate, message));
         }
@@ -271,24 +247,18 @@ impl<'r> Index<'r> {
                 && rule.cloud.iter().any(|c| o.cloud.contains(c))
                 && overlap(rule.when.as_ref(), o.when.as_ref())
         })?;
-        let message = format!(
-            "`{destination}` is a duplicate of the one in rule `{}`",
-            other.id
-        );
+        let message = format!("`{destination}` is a duplicate of the one in rule `{}`", other.id);
         Some((FindingKind::Duplicate, message))
     }
 
     /// Another rule that asks for more whenever this one applies.
     fn shadow(&self, at: usize, destination: &'r Destination) -> Option<Remark> {
         let rule = self.rules[at];
-        let (other, wide) = self
-            .wider(rule, destination)
-            .find(|&(o, _)| o != at && covers(self.rules[o], rule))?;
+        let (other, wide) =
+            self.wider(rule, destination).find(|&(o, _)| o != at && covers(self.rules[o], rule))?;
         let other = self.rules[other];
-        let message = format!(
-            "`{destination}` is shadowed by the wider `{wide}` of rule `{}`",
-            other.id
-        );
+        let message =
+            format!("`{destination}` is shadowed by the wider `{wide}` of rule `{}`", other.id);
         Some((FindingKind::Shadowed, message))
     }
 
@@ -346,12 +316,7 @@ impl<'r> Index<'r> {
 }
 
 fn place<'r>(rule: &'r Rule, destination: &'r Destination) -> Place<'r> {
-    (
-        rule.scope,
-        rule.transport,
-        rule.from.as_deref(),
-        destination,
-    )
+    (rule.scope, rule.transport, rule.from.as_deref(), destination)
 }
 
 /// Look-up by a destination that lives shorter than the index: the shared borrow lets the key's
@@ -376,10 +341,7 @@ fn share_ports(a: &Rule, b: &Rule) -> bool {
 fn covers(wide: &Rule, narrow: &Rule) -> bool {
     let ports = wide.ports.is_empty()
         || !narrow.ports.is_empty()
-            && narrow
-                .ports
-                .iter()
-                .all(|n| wide.ports.iter().any(|w| w.covers(*n)));
+            && narrow.ports.iter().all(|n| wide.ports.iter().any(|w| w.covers(*n)));
     ports
         && narrow.cloud.iter().all(|c| wide.cloud.contains(c))
         && (wide.from.is_none() || wide.from == narrow.from)
@@ -409,12 +371,8 @@ fn holds<'c>(
     (features.len() <= MAX_FEATURES).then(|| {
         (0..1_u32 << features.len()).map(move |setting| {
             let is_on = |(i, _): &(usize, &Feature)| setting >> i & 1 == 1;
-            let on: FeatureSet = features
-                .iter()
-                .enumerate()
-                .filter(is_on)
-                .map(|(_, &f)| f)
-                .collect();
+            let on: FeatureSet =
+                features.iter().enumerate().filter(is_on).map(|(_, &f)| f).collect();
             let value = |c: Option<&Condition>| c.is_none_or(|c| c.holds(on));
             (value(a), value(b))
         })
@@ -503,10 +461,7 @@ mod tests {
         let conditional = ("wide", "when = \"gpu\"\ndestinations = [\".example\"]");
         let plain = ("a", "destinations = [\"a.example\"]");
         assert!(lint_rules(&[conditional, plain], None).is_empty());
-        let narrower = (
-            "a",
-            "when = \"gpu and windows\"\ndestinations = [\"a.example\"]",
-        );
+        let narrower = ("a", "when = \"gpu and windows\"\ndestinations = [\"a.example\"]");
         assert_eq!(lint_rules(&[conditional, narrower], None).len(), 1);
         let any = ("any", "destinations = [\"*\"]");
         let tag = ("tag", "destinations = [{ service_tag = \"Storage\" }]");
@@ -555,10 +510,7 @@ mod tests {
     fn finds_misspelt_features_and_placeholders() {
         assert_eq!(
             lint_rules(
-                &[(
-                    "1",
-                    "when = \"konectivity\"\ndestinations = [\"{regon}.example\"]"
-                )],
+                &[("1", "when = \"konectivity\"\ndestinations = [\"{regon}.example\"]")],
                 None
             ),
             [
@@ -572,10 +524,7 @@ mod tests {
     fn finds_what_the_profile_leaves_unbound() {
         let rules = [
             ("1", "destinations = [\"{region}.example\"]"),
-            (
-                "2",
-                "from = \"azureml\"\ndestinations = [\"a.{region}.example\"]",
-            ),
+            ("2", "from = \"azureml\"\ndestinations = [\"a.{region}.example\"]"),
             ("3", "when = \"gpu\"\ndestinations = [\"{acr}.example\"]"),
         ];
         assert_eq!(

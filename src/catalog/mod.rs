@@ -15,6 +15,7 @@ mod builtin;
 mod error;
 mod feature;
 mod label;
+mod lint;
 mod names;
 mod pattern;
 mod pattern_text;
@@ -29,12 +30,12 @@ mod site;
 pub use builtin::{builtin, names};
 pub use error::{LoadError, LoadErrors, Mistake};
 pub use feature::{Condition, ConditionError, Feature, FeatureSet, UnknownFeature};
+pub use lint::{Finding, FindingKind, lint, lint_text};
 pub use names::NameMatcher;
 pub use pattern::{NamePattern, Specificity};
 pub use pattern_text::{PatternError, PatternProblem};
 pub use prefixes::PrefixMatcher;
 
-pub use lint::{Finding, FindingKind, lint, lint_text};
 pub use profile::{CatalogRef, Network, Profile, Proxy, region_code};
 pub use rule::{
     App, ChoiceOption, Cloud, Destination, Level, Param, PortRange, Rule, Scope, Source, Transport,
@@ -105,18 +106,10 @@ mod tests {
 
     #[test]
     fn the_guide_lists_every_feature_and_placeholder() {
-        let features = Feature::ALL
-            .iter()
-            .map(|f| (f.name().into(), f.sentence().into()));
+        let features = Feature::ALL.iter().map(|f| (f.name().into(), f.sentence().into()));
         assert_eq!(table("Features"), features.collect::<Vec<_>>());
-        let params: Vec<_> = table("Placeholders")
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        assert_eq!(
-            params,
-            Param::ALL.iter().map(|p| p.name()).collect::<Vec<_>>()
-        );
+        let params: Vec<_> = table("Placeholders").into_iter().map(|(name, _)| name).collect();
+        assert_eq!(params, Param::ALL.iter().map(|p| p.name()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -149,10 +149,8 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             members: Vec::new(),
             ranked: Vec::new(),
         };
-        let slots: Vec<u32> = ranked
-            .iter()
-            .map(|(_, pattern, _)| matcher.insert(pattern, &mut growth))
-            .collect();
+        let slots: Vec<u32> =
+            ranked.iter().map(|(_, pattern, _)| matcher.insert(pattern, &mut growth)).collect();
         let ids: Vec<Id> = ranked.into_iter().map(|(_, _, id)| id).collect();
         matcher.place(&slots, &ids, &growth.below);
         matcher
@@ -276,8 +274,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
         let node = growth.node(&mut self.labels, label, key);
         let edge = Edge { parent, node };
         let keys = &growth.keys;
-        self.edges
-            .insert_unique(key, edge, |edge| keys[edge.node.number as usize]);
+        self.edges.insert_unique(key, edge, |edge| keys[edge.node.number as usize]);
         let below = &mut growth.below[parent as usize];
         if !Label::new(label).is_literal() {
             *below = Below::Gaps;
@@ -297,11 +294,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
         if !shapes.contains(&shape) {
             shapes.push(shape);
         }
-        let group = Group {
-            parent,
-            shape,
-            first,
-        };
+        let group = Group { parent, shape, first };
         let (labels, members) = (&self.labels, &self.members);
         let ends = |group: &Group| {
             let label = labels.get(&members[group.first as usize].node);
@@ -347,10 +340,7 @@ impl<Id: Copy + Ord> NameMatcher<Id> {
             ranks[*at as usize] = index(rank);
             *at += 1;
         }
-        let ranked = |rank: u32| Ranked {
-            id: ids[rank as usize],
-            rank,
-        };
+        let ranked = |rank: u32| Ranked { id: ids[rank as usize], rank };
         self.ranked = ranks.into_iter().map(ranked).collect();
     }
 }
@@ -400,20 +390,14 @@ impl Shape {
     /// The two ends of a label; `None` when it is too short.
     fn ends(self, label: &[u8]) -> Option<(&[u8], &[u8])> {
         let (prefix, suffix) = (usize::from(self.prefix), usize::from(self.suffix));
-        let after = label
-            .len()
-            .checked_sub(suffix)
-            .filter(|&after| after >= prefix)?;
+        let after = label.len().checked_sub(suffix).filter(|&after| after >= prefix)?;
         Some((&label[..prefix], &label[after..]))
     }
 }
 
 /// A position in one of the lists. Three slots for each node must have numbers as well.
 fn index(position: usize) -> u32 {
-    assert!(
-        position < 1 << 30,
-        "too many name patterns: {position} parts"
-    );
+    assert!(position < 1 << 30, "too many name patterns: {position} parts");
     position as u32
 }
 
@@ -436,22 +420,15 @@ mod tests {
 
     #[test]
     fn finds_all_and_the_most_specific() {
-        let texts = [
-            "*", "*.x.y", ".x.y", "md-*.x.y", "md-1.x.y", "*.{p}.y", "a.*.y", "*1.x.y", "*d*.x.y",
-        ];
+        let texts =
+            ["*", "*.x.y", ".x.y", "md-*.x.y", "md-1.x.y", "*.{p}.y", "a.*.y", "*1.x.y", "*d*.x.y"];
         let matcher = matcher(&texts);
         assert_eq!(found(&matcher, "md-1.x.y"), [0, 1, 2, 3, 4, 5, 7, 8]);
         assert_eq!(found(&matcher, "x.y"), [0, 2]);
         assert_eq!(found(&matcher, "a.x.y"), [0, 1, 2, 5, 6]);
         assert_eq!(found(&matcher, "z.md-1.x.y"), [0, 1, 2, 5]);
         assert!(found(&matcher, "").is_empty());
-        for (name, id) in [
-            ("md-1.x.y", 4),
-            ("md-2.x.y", 3),
-            ("x.y", 2),
-            ("q.x.y", 1),
-            ("q", 0),
-        ] {
+        for (name, id) in [("md-1.x.y", 4), ("md-2.x.y", 3), ("x.y", 2), ("q.x.y", 1), ("q", 0)] {
             assert_eq!(matcher.most_specific(name), Some(id), "{name}");
         }
         assert_eq!(NameMatcher::<u32>::new([]).most_specific("x"), None);

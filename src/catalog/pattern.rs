@@ -81,10 +81,7 @@ impl NamePattern {
             (false, open) => !open && theirs == ours,
         };
         // What stands further left in `other` than `self`'s labels is free.
-        deep_enough
-            && self
-                .pairs(other)
-                .all(|(ours, theirs)| ours.contains(theirs))
+        deep_enough && self.pairs(other).all(|(ours, theirs)| ours.contains(theirs))
     }
 
     /// True when some name is in both sets.
@@ -92,9 +89,7 @@ impl NamePattern {
         let (ours, theirs) = (self.depth(), other.depth());
         (ours >= theirs || self.is_open())
             && (theirs >= ours || other.is_open())
-            && self
-                .pairs(other)
-                .all(|(ours, theirs)| ours.intersects(theirs))
+            && self.pairs(other).all(|(ours, theirs)| ours.intersects(theirs))
     }
 
     /// How narrow the set is.
@@ -203,8 +198,7 @@ impl NamePattern {
             parameter: holder.trim_matches(['{', '}']).into(),
             value: value.into(),
         };
-        fits.then_some(())
-            .ok_or_else(|| PatternError::new(&self.0, problem()))
+        fits.then_some(()).ok_or_else(|| PatternError::new(&self.0, problem()))
     }
 }
 
@@ -266,11 +260,7 @@ mod tests {
             ("*.x.y", &["a.x.y", "a.b.x.y"], &["x.y", "ax.y"]),
             (".x.y", &["x.y", "a.x.y", "a.b.x.y"], &["ax.y", "y"]),
             ("*", &["x", "x.y.z"], &[]),
-            (
-                "md-*.y",
-                &["md-.y", "md-1.y"],
-                &["md-1.a.y", "md.y", "a.md-1.y"],
-            ),
+            ("md-*.y", &["md-.y", "md-1.y"], &["md-1.a.y", "md.y", "a.md-1.y"]),
             ("a*b*.y", &["ab.y", "axxbz.y"], &["a.b.y", "ba.y"]),
             ("a.*.y", &["a.x.y"], &["a.y", "a.x.x.y", "b.a.x.y"]),
             ("{p}.y", &["x.y"], &["y", "a.x.y"]),
@@ -367,22 +357,15 @@ mod tests {
             "empty" => Some(&none[..]),
             _ => None,
         };
-        let bound = pattern("{acr}.{region}.data.azurecr.io")
-            .bind(&values)
-            .unwrap();
+        let bound = pattern("{acr}.{region}.data.azurecr.io").bind(&values).unwrap();
         let texts: Vec<_> = bound.iter().map(NamePattern::as_str).collect();
         assert_eq!(
             texts,
-            [
-                "{acr}.westeurope.data.azurecr.io",
-                "{acr}.northeurope.data.azurecr.io"
-            ]
+            ["{acr}.westeurope.data.azurecr.io", "{acr}.northeurope.data.azurecr.io"]
         );
         assert_eq!(bound[0].parameters().collect::<Vec<_>>(), ["acr"]);
         assert!(bound[0].matches("contoso.westeurope.data.azurecr.io"));
-        let same = pattern("{empty}.{region}-{region}.x")
-            .bind(&values)
-            .unwrap();
+        let same = pattern("{empty}.{region}-{region}.x").bind(&values).unwrap();
         assert_eq!(same[0].as_str(), "{empty}.westeurope-westeurope.x");
     }
 
@@ -390,20 +373,12 @@ mod tests {
     fn values_are_plain_text() {
         let bind = |text: &str, value: &str| {
             let values = [value.to_owned()];
-            pattern(text)
-                .bind(&|_| Some(&values[..]))
-                .map(|p| p[0].to_string())
+            pattern(text).bind(&|_| Some(&values[..])).map(|p| p[0].to_string())
         };
-        assert_eq!(
-            bind("{server}", "k8s.example.net").unwrap(),
-            "k8s.example.net"
-        );
+        assert_eq!(bind("{server}", "k8s.example.net").unwrap(), "k8s.example.net");
         assert_eq!(bind("*.{zone}", "example.net").unwrap(), "*.example.net");
         let error = bind("{acr}.azurecr.io", "contoso.azurecr.io").unwrap_err();
-        assert!(
-            error.to_string().contains("`contoso.azurecr.io`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("`contoso.azurecr.io`"), "{error}");
         for value in ["*", "", "a b", "{x}", "ü", "https://a"] {
             assert!(bind("{acr}.azurecr.io", value).is_err(), "{value}");
         }

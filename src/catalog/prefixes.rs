@@ -211,11 +211,7 @@ impl<K: Bits, Id: Copy + Ord> Family<K, Id> {
         for starts in self.starts.chunk_by(|a, b| a.block() == b.block()) {
             let bits = starts.len().ilog2().min(MAX_BUCKET_BITS);
             let (leading, buckets) = (starts[0].block(), self.buckets.len());
-            self.blocks.push(Block {
-                leading,
-                bits,
-                buckets,
-            });
+            self.blocks.push(Block { leading, bits, buckets });
             for bucket in 0..=1 << bits {
                 let within = starts.partition_point(|start| start.bucket(bits) < bucket);
                 self.buckets.push(before + within as u32);
@@ -238,10 +234,7 @@ impl<K: Bits, Id: Copy + Ord> Family<K, Id> {
     fn inmost(&self, address: K) -> u32 {
         let leading = address.block();
         // The first interval begins at zero, so there is a block and an interval before.
-        let block = self
-            .blocks
-            .partition_point(|block| block.leading <= leading)
-            - 1;
+        let block = self.blocks.partition_point(|block| block.leading <= leading) - 1;
         let block = self.blocks[block];
         let bucket = match block.leading == leading {
             true => address.bucket(block.bits),
@@ -305,14 +298,8 @@ mod tests {
 
     fn addresses() -> impl Strategy<Value = IpAddr> {
         // Few values, so that prefixes nest and touch.
-        let v4 = (
-            prop::sample::select(vec![0_u32, 0x0a00_0000, 0xffff_ff00]),
-            0..256_u32,
-        );
-        let v6 = (
-            prop::sample::select(vec![0_u128, 0xffff_0000_0000, 0x2001 << 112]),
-            0..256_u128,
-        );
+        let v4 = (prop::sample::select(vec![0_u32, 0x0a00_0000, 0xffff_ff00]), 0..256_u32);
+        let v6 = (prop::sample::select(vec![0_u128, 0xffff_0000_0000, 0x2001 << 112]), 0..256_u128);
         prop_oneof![
             v4.prop_map(|(a, b)| Ipv4Addr::from_bits(a | b).into()),
             v6.prop_map(|(a, b)| Ipv6Addr::from_bits(a | b | (b << 100)).into()),
@@ -328,11 +315,7 @@ mod tests {
         (addresses(), any::<u8>()).prop_map(|(address, n)| {
             let width = if address.is_ipv4() { 32 } else { 128 };
             // Long and short ones.
-            let length = if n % 2 == 0 {
-                width - n % 20
-            } else {
-                n % (width + 1)
-            };
+            let length = if n % 2 == 0 { width - n % 20 } else { n % (width + 1) };
             IpNet::new(address, length).unwrap()
         })
     }

@@ -20,14 +20,8 @@ use super::{
 };
 
 /// Private (RFC 1918), link-local (RFC 3927, RFC 4291) and unique local (RFC 4193) ranges.
-const LOCAL_RANGES: [&str; 6] = [
-    "10.0.0.0/8",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "169.254.0.0/16",
-    "fc00::/7",
-    "fe80::/10",
-];
+const LOCAL_RANGES: [&str; 6] =
+    ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"];
 
 /// A site. [`Profile::default`] is what holds when none is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -239,19 +233,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn profile(&self, raw: RawProfile) -> Result<Profile, LoadError> {
         let cloud = raw.cloud.unwrap_or(Cloud::Public);
-        let region = raw
-            .region
-            .as_ref()
-            .map(|r| self.region(r, cloud))
-            .transpose()?;
+        let region = raw.region.as_ref().map(|r| self.region(r, cloud)).transpose()?;
         let parameters = self.parameters(&raw, cloud, region.as_deref())?;
         Ok(Profile {
             cloud,
             region,
             catalogs: self.catalogs(raw.catalogs.as_ref(), cloud)?,
-            features: self.each(&raw.features, |f| {
-                Feature::parse(f).map_err(|e| e.to_string())
-            })?,
+            features: self.each(&raw.features, |f| Feature::parse(f).map_err(|e| e.to_string()))?,
             parameters,
             network: self.network(&raw.network)?,
             roles: self.roles(&raw.roles)?,
@@ -277,11 +265,7 @@ impl Reader<'_> {
 
     fn region(&self, region: &Spanned<String>, cloud: Cloud) -> Result<String, LoadError> {
         let text = region.as_ref();
-        if text.is_empty()
-            || !text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        {
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
             let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
             let message = format!(
                 "region `{text}` has to be one lower-case word: did you mean `{}`?",
@@ -311,10 +295,9 @@ impl Reader<'_> {
         for (key, list) in &raw.parameters {
             let param = self.param(key)?;
             let values: Vec<String> = match param {
-                Param::Region => list
-                    .iter()
-                    .map(|r| self.region(r, cloud))
-                    .collect::<Result<_, _>>(),
+                Param::Region => {
+                    list.iter().map(|r| self.region(r, cloud)).collect::<Result<_, _>>()
+                }
                 _ => self.each(list, |value| parameter_value(param, value)),
             }?;
             if param == Param::RegionCode {
@@ -350,18 +333,13 @@ impl Reader<'_> {
         let (Some(region), Some(spanned)) = (region, &raw.region) else {
             return Ok(());
         };
-        let regions = bound
-            .entry(Param::Region)
-            .or_insert_with(|| vec![region.to_owned()]);
+        let regions = bound.entry(Param::Region).or_insert_with(|| vec![region.to_owned()]);
         if regions.iter().any(|r| r == region) {
             return Ok(());
         }
         self.contradiction(
             &spanned.span(),
-            format!(
-                "region `{region}` is not among parameter `region`: {}",
-                regions.join(", ")
-            ),
+            format!("region `{region}` is not among parameter `region`: {}", regions.join(", ")),
         )
     }
 
@@ -462,10 +440,7 @@ impl Reader<'_> {
 /// Binds the regions' codes where none are given and all are known: with one missing, the list
 /// would silently leave a region out.
 fn bind_codes(bound: &mut BTreeMap<Param, Vec<String>>, regions: &[String]) {
-    let codes: Option<Vec<_>> = regions
-        .iter()
-        .map(|r| region_code(r).map(str::to_owned))
-        .collect();
+    let codes: Option<Vec<_>> = regions.iter().map(|r| region_code(r).map(str::to_owned)).collect();
     if let Some(codes) = codes {
         bound.entry(Param::RegionCode).or_insert(codes);
     }
@@ -489,9 +464,7 @@ fn parameter_value(param: Param, value: &str) -> Result<String, String> {
             .map_err(|e| format!("parameter `{param}`: {e}"));
     }
     let is_label = (1..=63).contains(&value.len())
-        && value
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if is_label {
         return Ok(value.to_ascii_lowercase());
     }
@@ -499,9 +472,7 @@ fn parameter_value(param: Param, value: &str) -> Result<String, String> {
         Some((label, _)) if !label.is_empty() => Err(format!(
             "parameter `{param}`: `{value}` is more than one label: did you mean `{label}`?"
         )),
-        _ => Err(format!(
-            "parameter `{param}`: `{value}` is no label of a host name"
-        )),
+        _ => Err(format!("parameter `{param}`: `{value}` is no label of a host name")),
     }
 }
 
@@ -522,10 +493,7 @@ fn parse_proxy(text: &str) -> Result<Proxy, String> {
     if let Ok(address) = text.parse::<SocketAddr>()
         && address.port() != 0
     {
-        return Ok(Proxy {
-            host: address.ip().to_string(),
-            port: address.port(),
-        });
+        return Ok(Proxy { host: address.ip().to_string(), port: address.port() });
     }
     let wrong = || {
         format!(
@@ -549,14 +517,9 @@ fn parse_resolver(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(SocketAddr::new(address, 53));
     }
-    text.parse()
-        .ok()
-        .filter(|a: &SocketAddr| a.port() != 0)
-        .ok_or_else(|| {
-            format!(
-                "`{text}` is no resolver: write ADDRESS or ADDRESS:PORT, such as 10.0.0.10:5353"
-            )
-        })
+    text.parse().ok().filter(|a: &SocketAddr| a.port() != 0).ok_or_else(|| {
+        format!("`{text}` is no resolver: write ADDRESS or ADDRESS:PORT, such as 10.0.0.10:5353")
+    })
 }
 
 fn parse_issuer(text: &str) -> Result<String, String> {
@@ -576,9 +539,7 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        Profile::parse(text, "profile.toml")
-            .unwrap_err()
-            .to_string()
+        Profile::parse(text, "profile.toml").unwrap_err().to_string()
     }
 
     const FULL: &str = r#"
@@ -644,20 +605,11 @@ resource-bridge = ["10.0.1.5/32"]
         };
         let on: Vec<_> = Profile::template()
             .lines()
-            .map(|l| {
-                if suggested(&l) {
-                    l.trim_start().trim_start_matches("# ")
-                } else {
-                    l
-                }
-            })
+            .map(|l| if suggested(&l) { l.trim_start().trim_start_matches("# ") } else { l })
             .collect();
         let profile = parse(&on.join("\n"));
         assert_eq!(profile.features.iter().collect::<Vec<_>>(), Feature::ALL);
-        assert_eq!(
-            profile.parameters.keys().copied().collect::<Vec<_>>(),
-            Param::ALL
-        );
+        assert_eq!(profile.parameters.keys().copied().collect::<Vec<_>>(), Param::ALL);
         for catalog in names() {
             assert!(Profile::template().contains(catalog));
         }
@@ -670,52 +622,28 @@ resource-bridge = ["10.0.1.5/32"]
             "profile.toml:4: unknown feature `konectivity`: did you mean `konnectivity`?"
         );
         for (text, says) in [
-            (
-                "clod = 1",
-                "profile.toml:1: unknown field `clod`, expected one of `cloud`, `region`",
-            ),
+            ("clod = 1", "profile.toml:1: unknown field `clod`, expected one of `cloud`, `region`"),
             (
                 "cloud = \"mars\"",
                 "profile.toml:1: unknown variant `mars`, expected one of `public`, `china`, `usgov`",
             ),
-            (
-                "catalogs = [\"asks\"]",
-                "unknown catalog `asks`: did you mean `aks`?",
-            ),
-            (
-                "catalogs = [\"aks\",\n\"aks\"]",
-                "profile.toml:2: catalog `aks` is listed twice",
-            ),
+            ("catalogs = [\"asks\"]", "unknown catalog `asks`: did you mean `aks`?"),
+            ("catalogs = [\"aks\",\n\"aks\"]", "profile.toml:2: catalog `aks` is listed twice"),
             ("catalogs = []", "`catalogs` is empty; known are aks,"),
             (
                 "[network]\nlocal = [\"10.0.0.0/33\"]",
                 "profile.toml:2: `10.0.0.0/33` is no address or CIDR",
             ),
-            (
-                "[network]\nlocal = [\"10.0.0.5/8\"]",
-                "`10.0.0.0/8` for the network",
-            ),
-            (
-                "[network]\nproxys = []",
-                "profile.toml:2: unknown field `proxys`",
-            ),
-            (
-                "[network]\nproxies = [\"http://p:3128\"]",
-                "without a scheme",
-            ),
+            ("[network]\nlocal = [\"10.0.0.5/8\"]", "`10.0.0.0/8` for the network"),
+            ("[network]\nproxys = []", "profile.toml:2: unknown field `proxys`"),
+            ("[network]\nproxies = [\"http://p:3128\"]", "without a scheme"),
             ("[network]\nproxies = [\"10.0.0.1\"]", "is no proxy"),
             ("[network]\nproxies = [\"10.0.0.1:0\"]", "is no proxy"),
             ("[network]\nresolvers = [\"dns.example\"]", "is no resolver"),
             ("[network]\nsearch-domains = [\"a b\"]", "is no domain name"),
             ("[network]\nresigning-cas = [\" \"]", "can't be empty"),
-            (
-                "[parameters]\nark = [\"x\"]",
-                "profile.toml:2: unknown parameter `ark`",
-            ),
-            (
-                "[parameters]\nacr = [\"x.azurecr.io\"]",
-                "did you mean `x`?",
-            ),
+            ("[parameters]\nark = [\"x\"]", "profile.toml:2: unknown parameter `ark`"),
+            ("[parameters]\nacr = [\"x.azurecr.io\"]", "did you mean `x`?"),
             ("[parameters]\nacr = \"x\"", "invalid type: string"),
             (
                 "[parameters]\napi-server = [\"x.example\"]",
@@ -761,10 +689,7 @@ resource-bridge = ["10.0.1.5/32"]
                 "profile.toml:2: region `westeurope` is in cloud `public`",
             ),
             ("region = \"chinaeast2\"", "is in cloud `china`"),
-            (
-                "cloud = \"china\"\nregion = \"usgovvirginia\"",
-                "is in cloud `usgov`",
-            ),
+            ("cloud = \"china\"\nregion = \"usgovvirginia\"", "is in cloud `usgov`"),
             (
                 "region = \"westeurope\"\n[parameters]\nregion-code = [\"eus\"]",
                 "profile.toml:3: region-code `eus` stands for `eastus`, but region is `westeurope`; the code there is `weu`",
@@ -787,14 +712,8 @@ resource-bridge = ["10.0.1.5/32"]
     fn the_regions_code_is_bound_where_it_is_known() {
         let code = |text| parse(text).values(Param::RegionCode).to_vec();
         assert_eq!(code("region = \"eastus\""), ["eus"]);
-        assert_eq!(
-            code("[parameters]\nregion = [\"eastus\", \"northeurope\"]"),
-            ["eus", "ne"]
-        );
-        assert_eq!(
-            code("region = \"norwayeast\"\n[parameters]\nregion-code = [\"noe\"]"),
-            ["noe"]
-        );
+        assert_eq!(code("[parameters]\nregion = [\"eastus\", \"northeurope\"]"), ["eus", "ne"]);
+        assert_eq!(code("region = \"norwayeast\"\n[parameters]\nregion-code = [\"noe\"]"), ["noe"]);
         assert!(code("region = \"norwayeast\"").is_empty());
         assert!(code("[parameters]\nregion = [\"eastus\", \"norwayeast\"]").is_empty());
         assert_eq!(REGION_CODES.len(), 11);
@@ -804,14 +723,8 @@ resource-bridge = ["10.0.1.5/32"]
     fn unbound_parameters_are_those_of_rules_that_apply() {
         let rules = builtin("aks").unwrap().rules;
         let unbound = |text| parse(text).unbound(&rules);
-        assert_eq!(
-            unbound(""),
-            [Param::Region, Param::ApiServer, Param::RegionCidrs]
-        );
-        assert_eq!(
-            unbound("region = \"eastus\"\nfeatures = [\"konnectivity\"]"),
-            []
-        );
+        assert_eq!(unbound(""), [Param::Region, Param::ApiServer, Param::RegionCidrs]);
+        assert_eq!(unbound("region = \"eastus\"\nfeatures = [\"konnectivity\"]"), []);
         assert_eq!(
             unbound("region = \"eastus\"\nfeatures = [\"konnectivity\", \"custom-dns\"]"),
             [Param::CustomDns]

@@ -11,12 +11,8 @@ use super::{
 /// Reads what the guard found in the message.
 pub(super) fn read(message: &[u8], shape: &Shape) -> Result<Message, Malformed> {
     let header = Header::read(message)?;
-    let mut reader = Reader {
-        message,
-        cursor: Cursor::new(message),
-        names: Names::new(),
-        extended: None,
-    };
+    let mut reader =
+        Reader { message, cursor: Cursor::new(message), names: Names::new(), extended: None };
     let questions = reader.questions(shape.questions)?;
     let [answers, authority, additional] = shape.records;
     let answers = reader.section(answers, false)?;
@@ -133,9 +129,7 @@ impl Reader<'_> {
         let mailbox = name_end(message, raw.rdata.start)?;
         let numbers = message.get(name_end(message, mailbox)?..)?;
         let [.., m0, m1, m2, m3] = *<&[u8; 20]>::try_from(numbers).ok()?;
-        Some(RData::Soa {
-            minimum: u32::from_be_bytes([m0, m1, m2, m3]),
-        })
+        Some(RData::Soa { minimum: u32::from_be_bytes([m0, m1, m2, m3]) })
     }
 }
 

@@ -82,13 +82,8 @@ fn data(wild: bool) -> BoxedStrategy<Data> {
     if !wild {
         return plain.boxed();
     }
-    let https = (
-        0..3u16,
-        name(true),
-        any::<Option<u16>>(),
-        vec(any::<[u8; 4]>(), 0..3),
-        any::<bool>(),
-    );
+    let https =
+        (0..3u16, name(true), any::<Option<u16>>(), vec(any::<[u8; 4]>(), 0..3), any::<bool>());
     prop_oneof![
         6 => plain,
         1 => name(wild).prop_map(Data::Dname),
@@ -100,10 +95,7 @@ fn data(wild: bool) -> BoxedStrategy<Data> {
 
 fn section(wild: bool) -> impl Strategy<Value = Vec<Rr>> {
     let class = prop_oneof![9 => Just(1u16), 1 => Just(3u16)];
-    vec(
-        (name(wild), class, any::<u32>(), data(wild)).prop_map(|(n, c, t, d)| Rr(n, c, t, d)),
-        0..5,
-    )
+    vec((name(wild), class, any::<u32>(), data(wild)).prop_map(|(n, c, t, d)| Rr(n, c, t, d)), 0..5)
 }
 
 fn model(wild: bool) -> impl Strategy<Value = Model> {
@@ -114,23 +106,16 @@ fn model(wild: bool) -> impl Strategy<Value = Model> {
         1 => Just(None),
     ];
     let sections = [section(wild), section(wild), section(wild)];
-    (
-        any::<[u16; 2]>(),
-        question,
-        sections,
-        any::<Option<u8>>(),
-        any::<bool>(),
+    (any::<[u16; 2]>(), question, sections, any::<Option<u8>>(), any::<bool>()).prop_map(
+        move |([id, flags], question, sections, opt, compress)| Model {
+            id,
+            flags: flags & mask,
+            question,
+            sections,
+            opt,
+            compress,
+        },
     )
-        .prop_map(
-            move |([id, flags], question, sections, opt, compress)| Model {
-                id,
-                flags: flags & mask,
-                question,
-                sections,
-                opt,
-                compress,
-            },
-        )
 }
 
 #[derive(Default)]
@@ -237,23 +222,13 @@ impl Data {
 }
 
 fn encode(model: &Model) -> Vec<u8> {
-    let mut encoder = Encoder {
-        compress: model.compress,
-        ..Encoder::default()
-    };
+    let mut encoder = Encoder { compress: model.compress, ..Encoder::default() };
     let count = |i: usize| model.sections[i].len() as u16;
     let additional = count(2) + u16::from(model.opt.is_some());
     let questions = u16::from(model.question.is_some());
-    [
-        model.id,
-        model.flags,
-        questions,
-        count(0),
-        count(1),
-        additional,
-    ]
-    .into_iter()
-    .for_each(|n| encoder.be16(n));
+    [model.id, model.flags, questions, count(0), count(1), additional]
+        .into_iter()
+        .for_each(|n| encoder.be16(n));
     if let Some((name, qtype)) = &model.question {
         encoder.name(name, true);
         encoder.be16(*qtype);
@@ -263,9 +238,7 @@ fn encode(model: &Model) -> Vec<u8> {
         encoder.record(record);
     }
     if let Some(extended) = model.opt {
-        encoder
-            .out
-            .extend([0, 0, 41, 4, 208, extended, 0, 0, 0, 0, 0]);
+        encoder.out.extend([0, 0, 41, 4, 208, extended, 0, 0, 0, 0, 0]);
     }
     encoder.out
 }
@@ -282,11 +255,7 @@ fn text<'a>(labels: impl Iterator<Item = &'a [u8]>) -> String {
             octets.collect()
         })
         .collect();
-    if labels.is_empty() {
-        ".".into()
-    } else {
-        labels.join(".")
-    }
+    if labels.is_empty() { ".".into() } else { labels.join(".") }
 }
 
 fn model_text(labels: &Labels) -> String {
@@ -302,10 +271,9 @@ fn said(data: &RData) -> String {
         RData::Mx(mx) => format!("{} {}", mx.preference, mx.exchange),
         RData::Srv(s) => format!("{} {} {} {}", s.priority, s.weight, s.port, s.target),
         RData::Soa { minimum } => minimum.to_string(),
-        RData::Svcb(s) => format!(
-            "{} {} {:?} {:?} {}",
-            s.priority, s.target, s.port, s.ipv4hint, s.ech
-        ),
+        RData::Svcb(s) => {
+            format!("{} {} {:?} {:?} {}", s.priority, s.target, s.port, s.ipv4hint, s.ech)
+        }
         RData::Other => "other".into(),
     }
 }
@@ -338,16 +306,9 @@ fn assert_says(message: &Message, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(u16::from(message.opcode), model.flags >> 11 & 0xf);
     let extended = u16::from(model.opt.unwrap_or(0));
     prop_assert_eq!(message.rcode, extended << 4 | model.flags & 0xf);
-    let questions: Vec<_> = message
-        .questions
-        .iter()
-        .map(|q| (q.qname.to_string(), q.qtype))
-        .collect();
-    let asked: Vec<_> = model
-        .question
-        .iter()
-        .map(|(n, t)| (model_text(n), *t))
-        .collect();
+    let questions: Vec<_> =
+        message.questions.iter().map(|q| (q.qname.to_string(), q.qtype)).collect();
+    let asked: Vec<_> = model.question.iter().map(|(n, t)| (model_text(n), *t)).collect();
     prop_assert_eq!(questions, asked);
     let sections = [&message.answers, &message.authority, &message.additional];
     for (records, models) in sections.into_iter().zip(&model.sections) {
@@ -377,13 +338,7 @@ fn same_section(
     let mut ours = ours.iter();
     for record in theirs {
         let record = record.map_err(|e| TestCaseError::fail(format!("theirs: {e}")))?;
-        let owner = text(
-            record
-                .owner()
-                .iter()
-                .map(|l| l.as_slice())
-                .filter(|l| !l.is_empty()),
-        );
+        let owner = text(record.owner().iter().map(|l| l.as_slice()).filter(|l| !l.is_empty()));
         let rtype = record.rtype().to_int();
         if additional && rtype == 41 && owner == "." {
             continue;
@@ -395,11 +350,7 @@ fn same_section(
         prop_assert_eq!(our.ttl, if ttl >> 31 == 0 { ttl } else { 0 });
         macro_rules! theirs {
             ($kind:ty) => {
-                record
-                    .to_record::<$kind>()
-                    .ok()
-                    .flatten()
-                    .map(|r| r.into_data())
+                record.to_record::<$kind>().ok().flatten().map(|r| r.into_data())
             };
         }
         let theirs = match rtype {
@@ -412,13 +363,7 @@ fn same_section(
             15 => theirs!(TheirMx<Parsed<'_>>)
                 .map(|d| format!("{} {}", d.preference(), their_text(d.exchange()))),
             33 => theirs!(TheirSrv<Parsed<'_>>).map(|d| {
-                format!(
-                    "{} {} {} {}",
-                    d.priority(),
-                    d.weight(),
-                    d.port(),
-                    their_text(d.target())
-                )
+                format!("{} {} {} {}", d.priority(), d.weight(), d.port(), their_text(d.target()))
             }),
             6 => theirs!(Soa<Parsed<'_>>).map(|d| d.minimum().as_secs().to_string()),
             65 => theirs!(Https<&[u8], Parsed<'_>>)
@@ -446,18 +391,9 @@ fn assert_agrees_with_domain(wire: &[u8], ours: &Message) -> Result<(), TestCase
     let theirs = Theirs::from_slice(wire).map_err(|e| TestCaseError::fail(e.to_string()))?;
     for (our, their) in ours.questions.iter().zip(theirs.question()) {
         let their = their.map_err(|e| TestCaseError::fail(e.to_string()))?;
-        let qname = text(
-            their
-                .qname()
-                .iter()
-                .map(|l| l.as_slice())
-                .filter(|l| !l.is_empty()),
-        );
+        let qname = text(their.qname().iter().map(|l| l.as_slice()).filter(|l| !l.is_empty()));
         prop_assert_eq!(our.qname.as_str(), qname);
-        prop_assert_eq!(
-            (our.qtype, our.qclass),
-            (their.qtype().to_int(), their.qclass().to_int())
-        );
+        prop_assert_eq!((our.qtype, our.qclass), (their.qtype().to_int(), their.qclass().to_int()));
     }
     let fail = |e: domain::base::wire::ParseError| TestCaseError::fail(e.to_string());
     same_section(&ours.answers, theirs.answer().map_err(fail)?, false)?;

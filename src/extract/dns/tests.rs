@@ -21,10 +21,7 @@ fn reads_addresses_and_shares_their_owner() {
     assert!(message.is_response);
     assert_eq!(
         lines(&message.answers),
-        [
-            "edge.example.net A 203.0.113.7",
-            "edge.example.net A 203.0.113.8"
-        ]
+        ["edge.example.net A 203.0.113.7", "edge.example.net A 203.0.113.8"]
     );
     let owner = |i: usize| message.answers[i].owner.as_str().as_ptr();
     assert_eq!(owner(0), message.questions[0].qname.as_str().as_ptr());
@@ -82,18 +79,12 @@ fn reads_failures() {
 
 #[test]
 fn reads_mail_service_and_reverse_names() {
-    assert_eq!(
-        lines(&read(MX).answers),
-        ["contoso.example MX 10 mail.contoso.example"]
-    );
+    assert_eq!(lines(&read(MX).answers), ["contoso.example MX 10 mail.contoso.example"]);
     assert_eq!(
         lines(&read(SRV).answers),
         ["_ldap._tcp.contoso.example SRV 0 0 389 dc1.contoso.example"]
     );
-    assert_eq!(
-        lines(&read(PTR).answers),
-        ["7.113.0.203.in-addr.arpa PTR edge.example.net"]
-    );
+    assert_eq!(lines(&read(PTR).answers), ["7.113.0.203.in-addr.arpa PTR edge.example.net"]);
 }
 
 #[test]
@@ -103,18 +94,13 @@ fn a_dot_in_a_label_stays_in_the_label() {
     assert!(message.questions[0].qname.host_name().is_none());
     let odd = message_of(&[], &[b"\\", b"A b\0", "\u{fc}".as_bytes()]);
     let odd = parse(&odd).unwrap();
-    assert_eq!(
-        odd.questions[0].qname.as_str(),
-        "\\\\.a\\032b\\000.\\195\\188"
-    );
+    assert_eq!(odd.questions[0].qname.as_str(), "\\\\.a\\032b\\000.\\195\\188");
 }
 
 #[test]
 fn a_pointer_to_a_root_ends_a_name() {
     let mut wire = message_of(&[0, 1], &[b"a"]);
-    wire.extend([
-        1, b'B', 0xc0, 14, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1,
-    ]);
+    wire.extend([1, b'B', 0xc0, 14, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4, 192, 0, 2, 1]);
     assert!(guard::check(&wire).unwrap().plain);
     assert_eq!(lines(&parse(&wire).unwrap().answers), ["b A 192.0.2.1"]);
 }
@@ -132,19 +118,13 @@ fn an_address_as_a_name_is_no_host_name() {
 fn records_beside_unknown_ones_are_kept() {
     // The first address of A_ANSWER becomes a type that dns-parser doesn't know.
     let mut wire = hex(A_ANSWER);
-    let first = wire
-        .windows(4)
-        .position(|w| w == [0xc0, 0x0c, 0, 1])
-        .unwrap();
+    let first = wire.windows(4).position(|w| w == [0xc0, 0x0c, 0, 1]).unwrap();
     wire[first + 3] = 46;
     assert!(dns_parser_refuses(&wire));
     let message = parse(&wire).unwrap();
     assert_eq!(
         lines(&message.answers),
-        [
-            "edge.example.net RRSIG other",
-            "edge.example.net A 203.0.113.8"
-        ]
+        ["edge.example.net RRSIG other", "edge.example.net A 203.0.113.8"]
     );
 }
 
@@ -195,18 +175,13 @@ fn a_pointer_in_an_owner_that_goes_nowhere_ends_the_reading() {
 
 #[test]
 fn forged_counts_ask_for_no_memory() {
-    let header = [
-        0, 1, 0x81, 0x80, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-    ];
+    let header = [0, 1, 0x81, 0x80, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
     assert_eq!(parse(&header), Err(Malformed::Cut));
     let mut wire = hex(A_QUERY);
     wire[6..12].fill(0xff);
     let message = parse(&wire).unwrap();
     assert!(!message.complete);
-    assert_eq!(
-        (message.answers.capacity(), message.authority.capacity()),
-        (1, 0)
-    );
+    assert_eq!((message.answers.capacity(), message.authority.capacity()), (1, 0));
 }
 
 #[test]
@@ -234,12 +209,7 @@ fn chains_of_pointers_cost_no_more_than_the_message() {
 
 #[test]
 fn a_loop_of_pointers_is_refused() {
-    for name in [
-        &[0xc0, 12][..],
-        &[1, b'a', 0xc0, 12],
-        &[1, b'a', 0xc0, 14],
-        &[0xc0, 0],
-    ] {
+    for name in [&[0xc0, 12][..], &[1, b'a', 0xc0, 12], &[1, b'a', 0xc0, 14], &[0xc0, 0]] {
         let mut wire = message_of(&[], &[]);
         wire.truncate(12);
         wire.extend(name);
@@ -253,19 +223,13 @@ fn names_end_at_255_octets() {
     let longest: [&[u8]; 4] = [&[b'a'; 63], &[b'b'; 63], &[b'c'; 63], &[b'd'; 61]];
     assert!(parse(&message_of(&[], &longest)).is_ok());
     let longer: [&[u8]; 4] = [&[b'a'; 63], &[b'b'; 63], &[b'c'; 63], &[b'd'; 62]];
-    assert_eq!(
-        parse(&message_of(&[], &longer)),
-        Err(Malformed::NameTooLong)
-    );
+    assert_eq!(parse(&message_of(&[], &longer)), Err(Malformed::NameTooLong));
 }
 
 #[test]
 fn records_of_another_class_name_no_address() {
     let mut wire = hex(A_ANSWER);
-    let first = wire
-        .windows(4)
-        .position(|w| w == [0xc0, 0x0c, 0, 1])
-        .unwrap();
+    let first = wire.windows(4).position(|w| w == [0xc0, 0x0c, 0, 1]).unwrap();
     for class in [[0, 3], [0, 254], [0x80, 1]] {
         wire[first + 4..first + 6].copy_from_slice(&class);
         assert_eq!(parse(&wire).unwrap().answers[0].data, RData::Other);
