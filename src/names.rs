@@ -110,7 +110,7 @@ pub struct Candidate {
 pub struct Knowledge {
     lookups: HashMap<LookupKey, Lookup, RandomState>,
     bindings: HashMap<IpAddr, Vec<Binding>, RandomState>,
-    /// When each client was first seen to use DNS.
+    /// When each client was first seen to get an answer.
     clients: HashMap<IpAddr, Stamp, RandomState>,
     limit: usize,
     shed: u64,
@@ -132,7 +132,6 @@ impl Knowledge {
 
     /// Notes a query for A or AAAA records.
     pub fn query(&mut self, key: LookupKey, server: IpAddr, stamp: Stamp) {
-        self.saw(key.client, stamp);
         if let Some(lookup) = self.lookup_mut(key) {
             lookup.queries.add(stamp);
             insert(&mut lookup.servers, server);
@@ -189,7 +188,7 @@ impl Knowledge {
             })
     }
 
-    /// True when this client's DNS was seen at or before `time`.
+    /// True when answers to this client were seen at or before `time`.
     pub fn is_visible(&self, client: IpAddr, time: Timestamp) -> bool {
         self.clients.get(&client).is_some_and(|first| first.time <= time)
     }

@@ -85,6 +85,11 @@ pub struct Stamp {
     pub frame: FrameId,
 }
 
+impl Stamp {
+    /// Later than any other.
+    pub const MAX: Self = Self { time: Timestamp(u64::MAX), frame: FrameId(u64::MAX) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

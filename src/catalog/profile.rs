@@ -141,6 +141,13 @@ impl Default for Profile {
     }
 }
 
+impl Network {
+    /// True for addresses of the site: the captured hosts' and the internal ones.
+    pub fn is_inside(&self, addr: IpAddr) -> bool {
+        self.internal.iter().chain(&self.local).any(|net| net.contains(&addr))
+    }
+}
+
 impl Default for Network {
     fn default() -> Self {
         Self {

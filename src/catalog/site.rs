@@ -137,7 +137,8 @@ impl Site {
         service: Option<(Transport, u16)>,
     ) -> Vec<Hit> {
         let mut hits = Vec::new();
-        let mut add = |id: u32| hits.extend(self.hit(id as usize, client, service));
+        let inside = addr.is_some_and(|addr| self.profile.network.is_inside(addr));
+        let mut add = |id: u32| hits.extend(self.hit(id as usize, client, service, inside));
         if let Some(name) = name {
             self.by_name.lookup(name, &mut add);
         }
@@ -150,7 +151,13 @@ impl Site {
         hits
     }
 
-    fn hit(&self, target: usize, client: IpAddr, service: Option<(Transport, u16)>) -> Option<Hit> {
+    fn hit(
+        &self,
+        target: usize,
+        client: IpAddr,
+        service: Option<(Transport, u16)>,
+        inside: bool,
+    ) -> Option<Hit> {
         let rule = self.targets[target].rule;
         let SiteRule { rule: stated, active, .. } = &self.rules[rule];
         let served = service.is_none_or(|(transport, port)| {
@@ -163,7 +170,9 @@ impl Site {
             TargetKind::Prefixes(_) => Rank::Prefix,
             TargetKind::Any | TargetKind::Unresolved(_) => Rank::Any,
         };
-        (served && meant).then_some(Hit { active: *active, rank, rule, target })
+        // What stays inside the site explains nothing that leaves it.
+        let in_scope = inside || stated.scope == Scope::Egress;
+        (served && meant && in_scope).then_some(Hit { active: *active, rank, rule, target })
     }
 }
 

@@ -12,7 +12,7 @@ use egress_auditor::{
     catalog::{Catalog, CatalogRef, Profile, ServiceTags, Site, builtin, names},
     flow::Endpoint,
     report::{ProfileUsed, Report, write_json, write_text},
-    verdict::{Class, Verdict, judge},
+    verdict::{Class, DestinationFinding, Flag, Verdict, judge},
 };
 
 use super::{EXIT_ERROR, Inputs, read::read};
@@ -184,7 +184,7 @@ impl FailOn {
         let rules = |verdict| report.rules.iter().any(|rule| rule.verdict == verdict);
         let destinations = |class| report.destinations.iter().any(|d| d.class == class);
         match self {
-            Self::Blocked => rules(Verdict::Blocked),
+            Self::Blocked => rules(Verdict::Blocked) || lost_proxy(report),
             Self::Degraded => rules(Verdict::Degraded),
             Self::Inconclusive => rules(Verdict::Inconclusive),
             Self::NotExercised => rules(Verdict::NotExercised),
@@ -194,6 +194,13 @@ impl FailOn {
             Self::None => false,
         }
     }
+}
+
+/// A proxy that can't be reached blocks everything behind it.
+fn lost_proxy(report: &Report) -> bool {
+    let lost =
+        |d: &DestinationFinding| d.flags.contains(&Flag::Proxy) && d.verdict == Verdict::Blocked;
+    report.destinations.iter().any(lost)
 }
 
 fn known_catalogs() -> String {

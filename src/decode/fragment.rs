@@ -343,7 +343,7 @@ mod tests {
     fn fragment(id: u32, offset: usize, more: bool, data: &[u8]) -> Fragment<'_> {
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Fragment {
-            head: Head { src: ip, dst: ip, path: Path::OUTSIDE },
+            head: Head { src: ip, dst: ip, ident: 0, path: Path::OUTSIDE },
             protocol: 17,
             place: FragmentHeader { id, offset, more },
             data: Span::whole(data),

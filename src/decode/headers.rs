@@ -15,6 +15,7 @@ pub(super) struct Ipv4Header {
     pub(super) len: usize,
     /// The packet's length in bytes; 0 when the sender's hardware was to fill it in.
     pub(super) total_len: usize,
+    pub(super) ident: u16,
     pub(super) protocol: u8,
     pub(super) src: [u8; 4],
     pub(super) dst: [u8; 4],
@@ -41,6 +42,7 @@ pub(super) fn ipv4(bytes: &[u8]) -> Result<Ipv4Header, Undecoded> {
     Ok(Ipv4Header {
         len: header.slice().len(),
         total_len: header.total_len().into(),
+        ident: header.identification(),
         protocol: header.protocol().0,
         src: header.source(),
         dst: header.destination(),

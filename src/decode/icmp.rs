@@ -86,11 +86,13 @@ mod tests {
     const V4: Head = Head {
         src: IpAddr::V4(Ipv4Addr::LOCALHOST),
         dst: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ident: 0,
         path: Path::OUTSIDE,
     };
     const V6: Head = Head {
         src: IpAddr::V6(Ipv6Addr::LOCALHOST),
         dst: IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ident: 0,
         path: Path::OUTSIDE,
     };
 

@@ -37,6 +37,7 @@ pub(super) fn v4(span: Span<'_>, path: Path) -> Walk<'_> {
     let head = Head {
         src: IpAddr::V4(Ipv4Addr::from(header.src)),
         dst: IpAddr::V4(Ipv4Addr::from(header.dst)),
+        ident: header.ident,
         path,
     };
     match header.fragment {
@@ -62,7 +63,7 @@ pub(super) fn v6(span: Span<'_>, path: Path) -> Walk<'_> {
         octets.copy_from_slice(&header[at..at + 16]);
         IpAddr::V6(Ipv6Addr::from(octets))
     };
-    let head = Head { src: address(8), dst: address(24), path };
+    let head = Head { src: address(8), dst: address(24), ident: 0, path };
     payload(header[6], rest, head)
 }
 
@@ -101,6 +102,7 @@ fn plain_v4(bytes: &[u8]) -> Option<Ipv4Header> {
     (h[0] == 0x45 && !fragmented).then_some(Ipv4Header {
         len: 20,
         total_len: be16(h[2], h[3]).into(),
+        ident: be16(h[4], h[5]),
         protocol: h[9],
         src: [h[12], h[13], h[14], h[15]],
         dst: [h[16], h[17], h[18], h[19]],
@@ -142,7 +144,13 @@ fn fragment<'a>(place: FragmentHeader, protocol: u8, data: Span<'a>, head: Head)
 
 /// The packet of a protocol that isn't read further.
 pub(super) fn other<'a>(protocol: u8, head: Head) -> Packet<'a> {
-    Packet { src: head.src, dst: head.dst, tunnel: head.path.tunnel, body: Body::Other(protocol) }
+    Packet {
+        src: head.src,
+        dst: head.dst,
+        ident: head.ident,
+        tunnel: head.path.tunnel,
+        body: Body::Other(protocol),
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ pub struct Packet<'a> {
     pub src: IpAddr,
     /// Destination address.
     pub dst: IpAddr,
+    /// The IPv4 identification; 0 for IPv6. Tells a second copy of a packet from a retransmission.
+    pub ident: u16,
     /// The outermost tunnel that was opened to get here.
     pub tunnel: Option<Tunnel>,
     /// What the IP packet carries.

@@ -24,7 +24,13 @@ pub(super) fn tcp(span: Span<'_>, head: Head) -> Walk<'_> {
         payload_len: wire_len(span.len - header_len),
         payload: span.here.get(header_len..).unwrap_or_default(),
     };
-    Ok(Packet { src: head.src, dst: head.dst, tunnel: head.path.tunnel, body: Body::Tcp(tcp) })
+    Ok(Packet {
+        src: head.src,
+        dst: head.dst,
+        ident: head.ident,
+        tunnel: head.path.tunnel,
+        body: Body::Tcp(tcp),
+    })
 }
 
 /// A UDP datagram (RFC 768), or what the tunnel that it is part of carries.
@@ -46,7 +52,13 @@ pub(super) fn udp(span: Span<'_>, head: Head) -> Walk<'_> {
         Some(Err(Stop::Undecoded(_))) | None => {}
     }
     let udp = Udp { src_port, dst_port, payload_len: wire_len(rest.len), payload: rest.here };
-    Ok(Packet { src: head.src, dst: head.dst, tunnel: head.path.tunnel, body: Body::Udp(udp) })
+    Ok(Packet {
+        src: head.src,
+        dst: head.dst,
+        ident: head.ident,
+        tunnel: head.path.tunnel,
+        body: Body::Udp(udp),
+    })
 }
 
 fn wire_len(len: usize) -> u32 {
@@ -62,6 +74,7 @@ mod tests {
     const HEAD: Head = Head {
         src: IpAddr::V4(Ipv4Addr::LOCALHOST),
         dst: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ident: 0,
         path: Path::OUTSIDE,
     };
 

@@ -287,7 +287,7 @@ mod tests {
 
     fn head() -> Head {
         let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        Head { src: ip, dst: ip, path: Path::OUTSIDE }
+        Head { src: ip, dst: ip, ident: 0, path: Path::OUTSIDE }
     }
 
     fn ethernet(kind: u16, body: &[u8]) -> Vec<u8> {

@@ -55,5 +55,6 @@ impl Path {
 pub(super) struct Head {
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
+    pub(super) ident: u16,
     pub(super) path: Path,
 }

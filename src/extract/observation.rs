@@ -50,7 +50,7 @@ pub enum Fact {
     TlsClientHello {
         #[serde(flatten)]
         ends: Ends,
-        sni: Option<HostName>,
+        sni: Option<String>,
         alpn: Vec<String>,
         ech: Ech,
         segments: u32,
@@ -74,8 +74,14 @@ pub enum Fact {
         host: Option<String>,
         target: String,
     },
-    /// A CONNECT through a proxy (HTTP or SOCKS) and what the proxy answered; `status` is null
-    /// while it hasn't.
+    /// A request to a SOCKS proxy, with the nearest HTTP status to what the proxy answered.
+    SocksConnect {
+        #[serde(flatten)]
+        ends: Ends,
+        target: String,
+        status: Option<u16>,
+    },
+    /// A CONNECT through a proxy and what the proxy answered; `status` is null while it hasn't.
     HttpConnect {
         #[serde(flatten)]
         ends: Ends,

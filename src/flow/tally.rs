@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use crate::{
     base::Stamp,
-    decode::{IcmpError, Tcp, TcpFlags},
+    decode::{IcmpError, TcpFlags},
     flow::Side,
 };
 
@@ -104,31 +104,32 @@ pub struct IcmpSeen {
 pub struct Tally {
     /// What each side sent, by [`Side::index`].
     pub sides: [SideTally; 2],
-    /// The first packet, or ICMP error about one.
+    /// The first packet, or ICMP error about one; [`Stamp::MAX`] before there is any.
     pub first: Stamp,
-    /// The last packet, or ICMP error about one.
+    /// The last packet, or ICMP error about one; the default before there is any.
     pub last: Stamp,
     /// The first "unreachable" that quotes this flow.
     pub icmp: Option<IcmpSeen>,
 }
 
-impl Tally {
-    /// The tally of a flow that begins at `stamp`; no packet is counted yet.
-    pub fn new(stamp: Stamp) -> Self {
-        Self { sides: Default::default(), first: stamp, last: stamp, icmp: None }
+/// Nothing was seen yet.
+impl Default for Tally {
+    fn default() -> Self {
+        Self { sides: Default::default(), first: Stamp::MAX, last: Stamp::default(), icmp: None }
     }
+}
 
+impl Tally {
     /// What `side` sent.
     pub fn side(&self, side: Side) -> &SideTally {
         &self.sides[side.index()]
     }
 
     /// Counts a TCP segment that `from` sent.
-    pub fn tcp(&mut self, from: Side, stamp: Stamp, tcp: &Tcp<'_>) {
-        let side = self.packet(from, stamp, tcp.payload_len);
-        let flags = tcp.flags;
+    pub fn tcp(&mut self, from: Side, stamp: Stamp, seq: u32, flags: TcpFlags, payload_len: u32) {
+        let side = self.packet(from, stamp, payload_len);
         if flags.has(TcpFlags::SYN) {
-            side.isn = side.isn.or(Some(tcp.seq));
+            side.isn = side.isn.or(Some(seq));
             let mark = if flags.has(TcpFlags::ACK) { &mut side.syn_ack } else { &mut side.syn };
             mark.add(stamp);
         } else if flags.has(TcpFlags::ACK) && !flags.has(TcpFlags::RST) {
@@ -195,31 +196,19 @@ mod tests {
         Stamp { time: Timestamp::from_nanos(n), frame: FrameId::new(0, n) }
     }
 
-    fn segment(flags: u8, seq: u32, len: u32) -> Tcp<'static> {
-        Tcp {
-            src_port: 1,
-            dst_port: 2,
-            seq,
-            ack: 0,
-            flags: TcpFlags(flags),
-            payload_len: len,
-            payload: &[],
-        }
-    }
-
     #[test]
     fn joins_to_what_one_scan_counts() {
         let packets = [
-            (Side::Low, segment(0x02, 7, 0)),
-            (Side::High, segment(0x12, 9, 0)),
-            (Side::Low, segment(0x10, 8, 0)),
-            (Side::Low, segment(0x18, 8, 500)),
-            (Side::High, segment(0x14, 10, 0)),
+            (Side::Low, (0x02, 7, 0)),
+            (Side::High, (0x12, 9, 0)),
+            (Side::Low, (0x10, 8, 0)),
+            (Side::Low, (0x18, 8, 500)),
+            (Side::High, (0x14, 10, 0)),
         ];
         let scan = |range: std::ops::Range<usize>| {
-            let mut tally = Tally::new(at(range.start as u64));
-            for (n, (side, tcp)) in packets[range.clone()].iter().enumerate() {
-                tally.tcp(*side, at((range.start + n) as u64), tcp);
+            let mut tally = Tally::default();
+            for (n, &(side, (flags, seq, len))) in packets[range.clone()].iter().enumerate() {
+                tally.tcp(side, at((range.start + n) as u64), seq, TcpFlags(flags), len);
             }
             tally
         };

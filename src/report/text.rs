@@ -24,6 +24,13 @@ pub fn write_text(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let lost =
         |d: &&DestinationFinding| d.flags.contains(&Flag::Proxy) && d.verdict != Verdict::Reachable;
     destinations("PROXY NOT REACHED", lost, report, out)?;
+    let bypassing = |d: &&DestinationFinding| d.flags.contains(&Flag::ProxyBypass);
+    destinations(
+        "PAST THE PROXY: reached directly, although the profile has one",
+        bypassing,
+        report,
+        out,
+    )?;
     for (class, title) in CLASSES {
         destinations(title, |d| d.class == class, report, out)?;
     }
@@ -111,7 +118,11 @@ fn coverage(report: &Report, out: &mut impl Write) -> io::Result<()> {
         }
     };
     add(coverage.dropped, "frames lost by the kernel");
-    for (reason, count) in &coverage.undecoded {
+    // ARP and the like are no loss, nor is a fragment that waits for the others.
+    let harmless = ["not_ip", "netlink", "fragment_held", "fragment_late"];
+    for (reason, count) in
+        coverage.undecoded.iter().filter(|(reason, _)| !harmless.contains(reason))
+    {
         add(*count, &format!("frames not decoded ({})", reason.replace('_', " ")));
     }
     for (link, count) in &coverage.unsupported_link_types {
@@ -278,6 +289,7 @@ fn flag_meaning(flag: Flag) -> Option<&'static str> {
         ),
         Flag::EchOuter => Some("Encrypted Client Hello: the real name is hidden behind this one"),
         Flag::Midstream => Some("some connections began before the capture"),
+        Flag::ProxyBypass => Some("reached directly, although the profile has a proxy"),
         Flag::Proxied => Some("reached through a proxy"),
         Flag::Proxy => None,
     }

@@ -9,6 +9,7 @@
 //! - where one connection ends and the next on the same tuple begins is decided by what two
 //!   neighbouring packets say, never by what a table happens to hold.
 
+mod heard;
 mod outlet;
 mod part;
 mod partial;

@@ -9,7 +9,7 @@ use crate::{
     },
     flow::{Endpoint, FlowKey, Side},
     names::{Knowledge, LookupKey, Reply},
-    scan::Sink,
+    scan::{Sink, talk::Chunk},
 };
 
 /// Where what is read goes: observations to the sink, DNS to the names.
@@ -18,6 +18,22 @@ pub(super) struct Out<'o, S> {
     pub(super) sink: &'o mut S,
     /// DNS servers on ports other than 53.
     pub(super) resolvers: &'o [Endpoint],
+}
+
+impl<S> Out<'_, S> {
+    /// True when one end of the flow is a DNS server, by its port.
+    pub(super) fn is_dns(&self, key: &FlowKey) -> bool {
+        self.dns_server(key).is_some()
+    }
+
+    /// The side that is a DNS server. Between two of them, the message itself says who asks.
+    fn dns_server(&self, key: &FlowKey) -> Option<Side> {
+        let serves = |side: &Side| {
+            let end = key.end(*side);
+            end.port() == 53 || self.resolvers.contains(&end)
+        };
+        [Side::Low, Side::High].into_iter().find(serves)
+    }
 }
 
 /// Where what is read of one flow goes.
@@ -34,17 +50,15 @@ const HTTPS: u16 = 65;
 
 impl<'o, 'r, S: Sink> Outlet<'o, 'r, S> {
     pub(super) fn new(key: &'o FlowKey, out: &'o mut Out<'r, S>) -> Self {
-        let serves_dns = |side: Side| {
-            let end = key.end(side);
-            end.port() == 53 || out.resolvers.contains(&end)
-        };
-        // Between two servers, the message itself says who asks.
-        let dns_server = match (serves_dns(Side::Low), serves_dns(Side::High)) {
-            (true, _) => Some(Side::Low),
-            (false, true) => Some(Side::High),
-            (false, false) => None,
-        };
+        let dns_server = out.dns_server(key);
         Self { key, dns_server, out }
+    }
+
+    /// Reads a datagram to or from a DNS server. What isn't DNS teaches nothing.
+    pub(super) fn dns_datagram(&mut self, chunk: &Chunk<&[u8]>) {
+        if let Ok(message) = dns::parse(chunk.bytes) {
+            self.dns(chunk.from, &message, chunk.stamp);
+        }
     }
 
     fn ends(&self, client: Side) -> Ends {

@@ -2,14 +2,15 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     base::Stamp,
-    decode::{Body, Decoder, FragmentLimits, IcmpError, Packet, Tcp, TcpFlags, Transport, Udp},
-    extract::{Ends, Fact, Listener, Observation, QuotedFlow, dns},
+    decode::{
+        Body, Decoder, FragmentLimits, IcmpError, Packet, Tcp, TcpFlags, Transport, Tunnel, Udp,
+    },
+    extract::{Ends, Fact, Observation, QuotedFlow},
     flow::{Endpoint, FlowKey, Side, Slot, Table},
     scan::{
         Partial,
-        outlet::Outlet,
+        heard::Heard,
         part::{Boundary, Opening, Part},
-        talk::Chunk,
     },
     source::Frame,
 };
@@ -136,36 +137,30 @@ impl Step<'_> {
         let src = Endpoint::new(packet.src, tcp.src_port);
         let dst = Endpoint::new(packet.dst, tcp.dst_port);
         let (key, from) = FlowKey::new(Transport::Tcp, src, dst);
-        let Some(part) = self.part(key, stamp, opening(from, tcp), sink) else { return };
-        part.tunnel = part.tunnel.or(packet.tunnel);
-        let before = part.tally.side(from).bytes;
-        part.tally.tcp(from, stamp, tcp);
-        if !tcp.payload.is_empty() {
-            let isn = part.tally.side(from).isn;
-            let syn = u32::from(tcp.flags.has(TcpFlags::SYN));
-            let seq = tcp.seq.wrapping_add(syn);
-            let chunk = Chunk { from, stamp, seq, isn, before, bytes: tcp.payload };
-            self.deliver(key, chunk, sink);
-        }
+        let heard = Heard::tcp(from, stamp, packet, tcp);
+        self.hear(key, opening(from, tcp), heard, packet.tunnel, sink);
     }
 
     fn udp<S: Sink>(&mut self, packet: &Packet<'_>, udp: &Udp<'_>, stamp: Stamp, sink: &mut S) {
         let src = Endpoint::new(packet.src, udp.src_port);
         let dst = Endpoint::new(packet.dst, udp.dst_port);
         let (key, from) = FlowKey::new(Transport::Udp, src, dst);
-        let Some(part) = self.part(key, stamp, None, sink) else { return };
-        part.tunnel = part.tunnel.or(packet.tunnel);
-        let before = part.tally.side(from).bytes;
-        part.tally.udp(from, stamp, udp.payload_len);
-        if self.is_dns(src) || self.is_dns(dst) {
-            let mut out = self.partial.out(sink);
-            let mut outlet = Outlet::new(&key, &mut out);
-            if let Ok(message) = dns::parse(udp.payload) {
-                outlet.dns(from, &message, stamp);
-            }
-        } else if !udp.payload.is_empty() {
-            let chunk = Chunk { from, stamp, seq: 0, isn: None, before, bytes: udp.payload };
-            self.deliver(key, chunk, sink);
+        let heard = Heard::udp(from, stamp, packet, udp);
+        self.hear(key, None, heard, packet.tunnel, sink);
+    }
+
+    fn hear<S: Sink>(
+        &mut self,
+        key: FlowKey,
+        opening: Option<Opening>,
+        heard: Heard<&[u8]>,
+        tunnel: Option<Tunnel>,
+        sink: &mut S,
+    ) {
+        let slot = self.slot(key, heard.stamp, opening, sink);
+        if let Some(part) = self.table.get_mut(slot) {
+            part.tunnel = part.tunnel.or(tunnel);
+            part.hear(&key, heard, &mut self.partial.out(sink));
         }
     }
 
@@ -193,43 +188,34 @@ impl Step<'_> {
         let src = Endpoint::new(quoted.src, quoted.src_port);
         let dst = Endpoint::new(quoted.dst, quoted.dst_port);
         let (key, about) = FlowKey::new(quoted.transport, src, dst);
-        if let Some(part) = self.part(key, stamp, None, sink) {
-            part.tally.icmp(about, stamp, packet.src, error);
+        let slot = self.slot(key, stamp, None, sink);
+        if let Some(part) = self.table.get_mut(slot) {
+            part.icmp(about, stamp, packet.src, error);
         }
     }
 
-    fn is_dns(&self, end: Endpoint) -> bool {
-        end.port() == 53 || self.partial.resolvers.contains(&end)
-    }
-
     /// The connection that a packet belongs to, begun here if need be.
-    fn part<S: Sink>(
+    fn slot<S: Sink>(
         &mut self,
         key: FlowKey,
         stamp: Stamp,
         opening: Option<Opening>,
         sink: &mut S,
-    ) -> Option<&mut Part> {
+    ) -> Slot {
         let mut tentative = self.partial.place == Place::Later;
-        if let Some(slot) = self.table.find(&key) {
-            let part = self.table.get_mut(slot)?;
+        if let Some(slot) = self.table.find(&key)
+            && let Some(part) = self.table.get_mut(slot)
+        {
             let Some(boundary) = part.boundary(stamp.time, opening) else {
-                part.touch(stamp.time);
-                return self.table.get_mut(slot);
+                part.opening = part.opening.or(opening);
+                return slot;
             };
             tentative = boundary != Boundary::Idle && part.leaves_open();
             self.close(slot, boundary, sink);
         } else {
             self.make_room(stamp, sink);
         }
-        let slot = self.table.insert(key, Part::new(key.transport(), stamp, opening, tentative));
-        self.table.get_mut(slot)
-    }
-
-    fn deliver<S: Sink>(&mut self, key: FlowKey, chunk: Chunk<&[u8]>, sink: &mut S) {
-        if let Some(part) = self.table.find(&key).and_then(|slot| self.table.get_mut(slot)) {
-            part.payload(&key, chunk, &mut self.partial.out(sink));
-        }
+        self.table.insert(key, Part::new(key.transport(), stamp, opening, tentative))
     }
 
     fn close<S: Sink>(&mut self, slot: Slot, boundary: Boundary, sink: &mut S) {
@@ -259,14 +245,8 @@ impl Step<'_> {
     }
 }
 
-/// What a segment says of how its connection was opened: a SYN says it of its sender, a SYN-ACK of
-/// its receiver.
+/// What a segment says of how its connection was opened.
 fn opening(from: Side, tcp: &Tcp<'_>) -> Option<Opening> {
-    if !tcp.flags.has(TcpFlags::SYN) {
-        None
-    } else if tcp.flags.has(TcpFlags::ACK) {
-        Some(Opening { client: from.other(), isn: tcp.ack.wrapping_sub(1) })
-    } else {
-        Some(Opening { client: from, isn: tcp.seq })
-    }
+    let opens = tcp.flags.has(TcpFlags::SYN) && !tcp.flags.has(TcpFlags::ACK);
+    opens.then_some(Opening { client: from, isn: tcp.seq })
 }

@@ -79,7 +79,7 @@ pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
         flow.count(&mut found);
         flow.attempts(&mut found.all);
     }
-    found.all.extend(lookup::failed(census, profile, end));
+    found.all.extend(lookup::failed(census, profile, end, |client| hearing.is_deaf(client)));
     found
 }
 
@@ -220,7 +220,18 @@ impl Flow<'_> {
                 if first.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
         }
         attempt.candidates = candidates.into_iter().map(|candidate| candidate.name).collect();
+        if self.connection.facts.hello.is_some() {
+            self.note_bypass(&mut attempt);
+        }
         attempt
+    }
+
+    /// Web traffic that leaves the site past the profile's proxy.
+    fn note_bypass(&self, attempt: &mut Attempt) {
+        let network = &self.profile.network;
+        if !network.proxies.is_empty() && !network.is_inside(self.server().addr()) {
+            attempt.flags.push(Flag::ProxyBypass);
+        }
     }
 
     /// An HTTP request on the connection. Behind a proxy, the proxy does the connecting.
@@ -238,6 +249,7 @@ impl Flow<'_> {
             attempt.flags.push(Flag::Proxied);
             return attempt;
         }
+        self.note_bypass(&mut attempt);
         self.corroborate(&mut attempt, &candidates);
         if attempt.name.is_none()
             && let Some(first) = candidates.first()

@@ -72,6 +72,8 @@ pub enum Flag {
     Proxied,
     /// It is a proxy of the profile, or acted as one.
     Proxy,
+    /// It was reached directly, although the profile has a proxy.
+    ProxyBypass,
     /// Only seen under way: the connections began before the capture.
     Midstream,
 }

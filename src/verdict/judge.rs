@@ -37,8 +37,10 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
     let rules = judge_rules(&matched, site);
     let destinations = judge_destinations(&matched, site);
     let summary = summarise(&rules, &destinations);
-    let unnamed = |attempt: &&Attempt| attempt.name.is_none() && attempt.service.is_some();
-    let unnamed_flows = all.iter().filter(unnamed).count() as u64;
+    let unnamed = |one: &&Matched<'_>| {
+        one.attempt.name.is_none() && one.attempt.service.is_some() && one.class != Class::Internal
+    };
+    let unnamed_flows = matched.iter().filter(unnamed).count() as u64;
     Findings {
         rules,
         destinations,
@@ -66,6 +68,16 @@ impl<'a> Matched<'a> {
         let find = |name: Option<&str>| site.find(attempt.client, name, attempt.addr, service);
         let hits = find(attempt.name.as_deref());
         let mut class = classify(attempt, &hits, site);
+        // HTTP/3 is another way to an HTTPS destination (RFC 9114 section 3.1): it explains the
+        // traffic, but the rule asks for TCP.
+        if hits.is_empty()
+            && attempt.named_by == NamedBy::QuicSni
+            && let Some((Transport::Udp, port)) = attempt.service
+        {
+            let tcp = Some((catalog::Transport::Tcp, port));
+            let https = site.find(attempt.client, attempt.name.as_deref(), None, tcp);
+            class = classify(attempt, &https, site);
+        }
         // Without a name of its own, a connection to a shared address may be any of them.
         let guessed = matches!(attempt.named_by, NamedBy::Dns | NamedBy::DnsOtherClient);
         if guessed && attempt.candidates.len() > 1 {
@@ -109,8 +121,7 @@ fn classify(attempt: &Attempt, hits: &[Hit], site: &Site) -> Class {
 
 /// Inside the site, or never routed out of it.
 fn is_internal(addr: IpAddr, site: &Site) -> bool {
-    let network = &site.profile().network;
-    let listed = network.internal.iter().chain(&network.local).any(|net| net.contains(&addr));
+    let listed = site.profile().network.is_inside(addr);
     let unrouted = match addr {
         IpAddr::V4(v4) => {
             v4.is_link_local() || v4.is_broadcast() || v4 == AZURE_PLATFORM || v4.is_unspecified()
@@ -189,7 +200,9 @@ impl<'a> Gathered<'a> {
 
     fn evidence(&self, verdict: Verdict) -> Vec<Evidence> {
         let mut shown = Vec::new();
-        for attempt in self.decisive(verdict) {
+        // What fails is worth a look also where something else succeeded.
+        let failing = (verdict == Verdict::Reachable).then(|| self.decisive(Verdict::Degraded));
+        for attempt in failing.into_iter().flatten().chain(self.decisive(verdict)) {
             if shown.len() >= MAX_EVIDENCE {
                 break;
             }

@@ -5,18 +5,30 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 use crate::{
     base::{HostName, Stamp, Timestamp},
     catalog::Profile,
+    flow::IcmpSeen,
     names::{Knowledge, Lookup, Reply},
     scan::Census,
     verdict::{
         NamedBy, Outcome, Reason, Stage,
         attempt::Attempt,
         finding::Bytes,
-        transport::{Proof, Result},
+        transport::{Proof, Result, icmp_detail},
     },
 };
 
-/// How long a resolver may take. Stub resolvers give up after 5 s.
+/// How long a resolver may take. Stub resolvers ask again, or give up, after 5 s.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+/// How long it may take when the client has asked again in the meantime.
+const RETRY_WAIT: Duration = Duration::from_secs(2);
+
+/// What else the capture says of a client's way to its resolvers.
+struct Path<'p> {
+    profile: &'p Profile,
+    end: Timestamp,
+    /// Errors about queries, by client and resolver.
+    refused: BTreeMap<(IpAddr, IpAddr), IcmpSeen>,
+}
 
 /// What one client heard about one name: its A and its AAAA lookups.
 #[derive(Default)]
@@ -27,8 +39,15 @@ struct Heard<'l> {
 /// The lookups that gave no address to connect to.
 ///
 /// A client asks for A and AAAA records; one of them is enough. Names that a resolver library
-/// made by appending a search domain aren't destinations.
-pub(super) fn failed(census: &Census, profile: &Profile, end: Timestamp) -> Vec<Attempt> {
+/// made by appending a search domain aren't destinations. `is_deaf` tells of which clients only
+/// one direction was captured.
+pub(super) fn failed(
+    census: &Census,
+    profile: &Profile,
+    end: Timestamp,
+    is_deaf: impl Fn(IpAddr) -> bool,
+) -> Vec<Attempt> {
+    let path = Path::new(census, profile, end);
     let mut heard: BTreeMap<(IpAddr, &HostName), Heard<'_>> = BTreeMap::new();
     for (key, lookup) in census.names.lookups() {
         heard.entry((key.client, &key.name)).or_default().lookups.push((key.v6, lookup));
@@ -36,8 +55,27 @@ pub(super) fn failed(census: &Census, profile: &Profile, end: Timestamp) -> Vec<
     heard
         .into_iter()
         .filter(|((client, name), _)| !is_expansion(*client, name, &census.names, profile))
-        .filter_map(|((client, name), heard)| heard.attempt(client, name, profile, end))
+        .filter_map(|((client, name), heard)| heard.attempt(client, name, &path, is_deaf(client)))
         .collect()
+}
+
+impl<'p> Path<'p> {
+    fn new(census: &'p Census, profile: &'p Profile, end: Timestamp) -> Self {
+        let mut refused = BTreeMap::new();
+        for connection in &census.connections {
+            if let Some(icmp) = connection.tally.icmp {
+                let client = connection.key.end(icmp.about).addr();
+                let server = connection.key.end(icmp.about.other()).addr();
+                refused.entry((client, server)).or_insert(icmp);
+            }
+        }
+        Self { profile, end, refused }
+    }
+
+    /// The error that answered a query, when nothing else did.
+    fn refusal(&self, client: IpAddr, lookup: &Lookup) -> Option<&IcmpSeen> {
+        lookup.servers.iter().find_map(|server| self.refused.get(&(client, *server)))
+    }
 }
 
 impl Heard<'_> {
@@ -45,17 +83,12 @@ impl Heard<'_> {
         &self,
         client: IpAddr,
         name: &HostName,
-        profile: &Profile,
-        end: Timestamp,
+        path: &Path<'_>,
+        is_deaf: bool,
     ) -> Option<Attempt> {
-        let results: Vec<_> =
-            self.lookups.iter().map(|(v6, lookup)| outcome(*v6, lookup, profile, end)).collect();
+        let outcome = |(v6, lookup): &(bool, &Lookup)| path.outcome(client, *v6, lookup, is_deaf);
+        let results: Vec<_> = self.lookups.iter().map(outcome).collect();
         let result = results.into_iter().reduce(better).flatten()?;
-        let marks = |lookup: &Lookup| {
-            let replies = lookup.replies.iter().flat_map(|(_, mark)| [mark.first(), mark.last()]);
-            let queries = [lookup.queries.first(), lookup.queries.last()];
-            replies.chain(queries).flatten().collect::<Vec<_>>()
-        };
         let stamps: Vec<Stamp> =
             self.lookups.iter().flat_map(|(_, lookup)| marks(lookup)).collect();
         Some(Attempt {
@@ -74,6 +107,12 @@ impl Heard<'_> {
     }
 }
 
+fn marks(lookup: &Lookup) -> Vec<Stamp> {
+    let replies = lookup.replies.iter().map(|(_, mark)| mark);
+    let all = replies.chain([&lookup.queries]);
+    all.flat_map(|mark| [mark.first(), mark.last()]).flatten().collect()
+}
+
 /// Of the A and the AAAA lookup, the one that decides. `None` stands for one that gave an address.
 fn better(a: Option<Result>, b: Option<Result>) -> Option<Result> {
     let (a, b) = (a?, b?);
@@ -87,46 +126,57 @@ fn better(a: Option<Result>, b: Option<Result>) -> Option<Result> {
     Some(if weight(&b) > weight(&a) { b } else { a })
 }
 
-/// What became of one lookup; `None` when it gave an address to connect to.
-fn outcome(v6: bool, lookup: &Lookup, profile: &Profile, end: Timestamp) -> Option<Result> {
-    let rtype = if v6 { "AAAA" } else { "A" };
-    let Some((reply, stamp)) = lookup.final_reply() else {
-        return Some(unanswered(rtype, lookup, end));
-    };
-    let (outcome, what) = match reply {
-        Reply::Addresses => {
-            let sunk = |addr: &IpAddr| is_sinkhole(*addr, profile);
-            if lookup.addresses.is_empty() || !lookup.addresses.iter().all(sunk) {
-                return None;
+impl Path<'_> {
+    /// What became of one lookup; `None` when it gave an address to connect to.
+    fn outcome(&self, client: IpAddr, v6: bool, lookup: &Lookup, is_deaf: bool) -> Option<Result> {
+        let rtype = if v6 { "AAAA" } else { "A" };
+        let Some((reply, stamp)) = lookup.final_reply() else {
+            return Some(self.unanswered(client, rtype, lookup, is_deaf));
+        };
+        let (outcome, what) = match reply {
+            Reply::Addresses => {
+                let sunk = |addr: &IpAddr| is_sinkhole(*addr, self.profile);
+                if lookup.addresses.is_empty() || !lookup.addresses.iter().all(sunk) {
+                    return None;
+                }
+                (Outcome::DnsSinkhole, format!("address {}", lookup.addresses[0]))
             }
-            (Outcome::DnsSinkhole, format!("address {}", lookup.addresses[0]))
-        }
-        Reply::NxDomain => (Outcome::DnsNxdomain, "NXDOMAIN".to_owned()),
-        Reply::NoData => (Outcome::DnsNodata, format!("no {rtype} record")),
-        Reply::ServFail => (Outcome::DnsServfail, "SERVFAIL".to_owned()),
-        Reply::Refused => (Outcome::DnsRefused, "REFUSED".to_owned()),
-        Reply::Other(rcode) => (Outcome::DnsServfail, format!("RCODE {rcode}")),
-    };
-    let proof = Proof { stamp, detail: format!("DNS answer to {rtype}: {what}") };
-    Some(Result { outcome, reason: None, stage: Stage::Dns, proof: vec![proof] })
-}
+            Reply::NxDomain => (Outcome::DnsNxdomain, "NXDOMAIN".to_owned()),
+            Reply::NoData => (Outcome::DnsNodata, format!("no {rtype} record")),
+            Reply::ServFail => (Outcome::DnsServfail, "SERVFAIL".to_owned()),
+            Reply::Refused => (Outcome::DnsRefused, "REFUSED".to_owned()),
+            Reply::Other(rcode) => (Outcome::DnsServfail, format!("RCODE {rcode}")),
+        };
+        let detail = format!("DNS answer to {rtype}: {what}");
+        let proof = vec![Proof { stamp, detail }];
+        Some(Result { outcome, reason: None, stage: Stage::Dns, proof })
+    }
 
-fn unanswered(rtype: &str, lookup: &Lookup, end: Timestamp) -> Result {
-    let proof = |stamp: Stamp, detail: String| Proof { stamp, detail };
-    let count = lookup.queries.count;
-    let mut shown = Vec::new();
-    if let Some(first) = lookup.queries.first() {
-        shown.push(proof(first, format!("DNS query for {rtype}")));
+    fn unanswered(&self, client: IpAddr, rtype: &str, lookup: &Lookup, is_deaf: bool) -> Result {
+        let servers: Vec<_> = lookup.servers.iter().map(ToString::to_string).collect();
+        let count = lookup.queries.count;
+        let mut proof = Vec::new();
+        let mut show = |stamp: Stamp, detail: String| proof.push(Proof { stamp, detail });
+        if let Some(first) = lookup.queries.first() {
+            show(first, format!("DNS query for {rtype} to {}", servers.join(", ")));
+        }
+        if let Some(last) = lookup.queries.last().filter(|_| count > 1) {
+            show(last, format!("asked {count} times, never answered"));
+        }
+        let waited = lookup.queries.first().map_or(Duration::ZERO, |q| self.end.since(q.time));
+        let wait = if count > 1 { RETRY_WAIT } else { ANSWER_WAIT };
+        let (outcome, reason) = if let Some(icmp) = self.refusal(client, lookup) {
+            show(icmp.stamp, icmp_detail(icmp));
+            (Outcome::IcmpUnreachable, None)
+        } else if is_deaf {
+            (Outcome::Inconclusive, Some(Reason::OneSided))
+        } else if waited >= wait {
+            (Outcome::DnsNoAnswer, None)
+        } else {
+            (Outcome::Inconclusive, Some(Reason::CaptureEnded))
+        };
+        Result { outcome, reason, stage: Stage::Dns, proof }
     }
-    let waited = lookup.queries.first().is_some_and(|q| end.since(q.time) >= ANSWER_WAIT);
-    if let Some(last) = lookup.queries.last().filter(|_| count > 1) {
-        shown.push(proof(last, format!("asked {count} times, never answered")));
-    }
-    let (outcome, reason) = match waited {
-        true => (Outcome::DnsNoAnswer, None),
-        false => (Outcome::Inconclusive, Some(Reason::CaptureEnded)),
-    };
-    Result { outcome, reason, stage: Stage::Dns, proof: shown }
 }
 
 /// An address that stands for "blocked". Private ones are legitimate (private endpoints).

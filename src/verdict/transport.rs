@@ -222,6 +222,12 @@ impl<'c> Conduct<'c> {
             shown.push(proof(stamp, "FIN from the server's address"));
             return found(layer.closed, layer.stage, shown);
         }
+        let repeated = self.mine().payload;
+        if let Some(stamp) = repeated.last().filter(|last| *last > asked)
+            && !self.theirs().payload.seen()
+        {
+            shown.push(proof(stamp, "sent again, never answered"));
+        }
         let waited_until = client_left.map_or(self.until, |stamp| stamp.time.min(self.until));
         if waited_until.since(asked.time) >= ANSWER_WAIT {
             let seconds = waited_until.since(asked.time).as_secs();
@@ -281,10 +287,7 @@ impl<'c> Conduct<'c> {
     }
 
     fn unreachable(&self, icmp: &IcmpSeen) -> Result {
-        let IcmpSeen { stamp, from, v6, kind, code, .. } = *icmp;
-        let name = if v6 { "ICMPv6" } else { "ICMP" };
-        let meaning = icmp_meaning(v6, kind, code);
-        let shown = proof(stamp, format!("{name} type {kind} code {code} ({meaning}) from {from}"));
+        let shown = proof(icmp.stamp, icmp_detail(icmp));
         let first = self.mine().syn.first().or(self.mine().payload.first());
         let proofs = first.map(|stamp| proof(stamp, "first packet")).into_iter().chain([shown]);
         found(Outcome::IcmpUnreachable, self.transport_stage(), proofs.collect())
@@ -353,6 +356,14 @@ impl Layer {
         closed: Outcome::ProxyFailed,
         no_answer: Outcome::ProxyFailed,
     };
+}
+
+/// An ICMP error in a few words.
+pub(super) fn icmp_detail(icmp: &IcmpSeen) -> String {
+    let IcmpSeen { from, v6, kind, code, .. } = *icmp;
+    let name = if v6 { "ICMPv6" } else { "ICMP" };
+    let meaning = icmp_meaning(v6, kind, code);
+    format!("{name} type {kind} code {code} ({meaning}) from {from}")
 }
 
 /// The meaning of a code, in the words of RFC 792, RFC 1812 section 5.2.7.1 and RFC 4443.

@@ -79,19 +79,20 @@ impl HttpTalk {
         self.requests += 1;
         let stamp = view.complete_at(request.len);
         facts.client = facts.client.or(Some(self.client));
-        if request.method == "CONNECT"
-            && let Some(target) = request.authority()
-        {
-            facts.connect = Some(Box::new(Connect::new(stamp, target, None)));
-            self.connect = Some(number);
-            return;
-        }
+        let is_connect = request.method == "CONNECT";
+        // In a CONNECT the Host header is what it says besides its target.
+        let host = if is_connect { request.host.as_ref() } else { request.authority() };
         listener.observe(self.client, stamp, |ends| Fact::HttpRequest {
             ends,
             method: request.method.clone(),
-            host: request.authority().map(ToString::to_string),
+            host: host.map(ToString::to_string),
             target: request.target.clone(),
         });
+        if is_connect {
+            facts.connect = Some(Box::new(Connect::of_request(stamp, request)));
+            self.connect = Some(number);
+            return;
+        }
         let host = request.authority().and_then(|authority| match &authority.host {
             Host::Name(name) => Some(name.clone()),
             Host::Ip(_) => None,

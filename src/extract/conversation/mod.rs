@@ -266,7 +266,11 @@ impl Conversation {
         self.facts.client = self.facts.client.or(Some(client));
         if let Some(target) = request.and_then(|request| request.target) {
             let connect = Connect::new(stamp, &target, Some(status));
-            observe_connect(client, &connect, listener);
+            listener.observe(client, stamp, |ends| Fact::SocksConnect {
+                ends,
+                target: connect.target.clone(),
+                status: Some(status.1),
+            });
             self.facts.connect = Some(Box::new(connect));
         }
         match reply {
@@ -323,6 +327,17 @@ impl Conversation {
 }
 
 impl Connect {
+    /// A CONNECT request; one with a malformed target is kept with what was sent.
+    fn of_request(stamp: Stamp, request: &http1::Request) -> Self {
+        match &request.target_authority {
+            Some(target) => Self::new(stamp, target, None),
+            None => {
+                let target = request.target.clone();
+                Self { stamp, target, host: None, port: 0, status: None }
+            }
+        }
+    }
+
     pub(super) fn new(
         stamp: Stamp,
         target: &super::Authority,

@@ -2,7 +2,7 @@ use super::{Listener, Views, directions};
 use crate::{
     extract::{
         Ech, Fact, Facts, Hello, Probe,
-        tls::{self, ClientHello, Event, Reader, Seen},
+        tls::{self, ClientHello, Event, Reader, Seen, SniProblem},
     },
     flow::{Side, View},
 };
@@ -45,7 +45,7 @@ impl TlsTalk {
         };
         listener.observe(self.client, stamp, |ends| Fact::TlsClientHello {
             ends,
-            sni: hello.sni.clone(),
+            sni: as_sent(hello),
             alpn: hello.alpn.iter().map(|protocol| protocol.to_string()).collect(),
             ech,
             segments: view.segments(hello.len),
@@ -111,4 +111,14 @@ impl TlsTalk {
             _ => {}
         }
     }
+}
+
+/// The server name as the client sent it, which may be none that names a host.
+fn as_sent(hello: &ClientHello) -> Option<String> {
+    let sni = hello.sni.as_ref().map(ToString::to_string);
+    sni.or_else(|| match &hello.sni_problem {
+        Some(SniProblem::Address(addr)) => Some(addr.to_string()),
+        Some(SniProblem::NotAHostName(text)) => Some(text.clone()),
+        _ => None,
+    })
 }

@@ -1,0 +1,146 @@
+use std::time::Duration;
+
+use crate::{
+    base::{Stamp, Timestamp},
+    decode::{Packet, Tcp, TcpFlags, Udp},
+    flow::{Side, Tally},
+};
+
+/// A packet of a flow, as its connection gets to see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard<B> {
+    pub(super) from: Side,
+    pub(super) stamp: Stamp,
+    /// The IPv4 identification; 0 for IPv6.
+    pub(super) ident: u16,
+    pub(super) header: Header,
+    /// Payload bytes on the wire.
+    pub(super) payload_len: u32,
+    /// Captured payload.
+    pub(super) bytes: B,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Header {
+    Tcp { seq: u32, ack: u32, flags: TcpFlags },
+    Udp,
+}
+
+impl<'a> Heard<&'a [u8]> {
+    pub(super) fn tcp(from: Side, stamp: Stamp, packet: &Packet<'_>, tcp: &Tcp<'a>) -> Self {
+        let Tcp { seq, ack, flags, payload_len, payload: bytes, .. } = *tcp;
+        let header = Header::Tcp { seq, ack, flags };
+        Self { from, stamp, ident: packet.ident, header, payload_len, bytes }
+    }
+
+    pub(super) fn udp(from: Side, stamp: Stamp, packet: &Packet<'_>, udp: &Udp<'a>) -> Self {
+        let Udp { payload_len, payload: bytes, .. } = *udp;
+        Self { from, stamp, ident: packet.ident, header: Header::Udp, payload_len, bytes }
+    }
+
+    pub(super) fn to_owned(self) -> Heard<Box<[u8]>> {
+        let Self { from, stamp, ident, header, payload_len, bytes } = self;
+        Heard { from, stamp, ident, header, payload_len, bytes: bytes.into() }
+    }
+
+    pub(super) fn count(&self, tally: &mut Tally) {
+        match self.header {
+            Header::Tcp { seq, flags, .. } => {
+                tally.tcp(self.from, self.stamp, seq, flags, self.payload_len);
+            }
+            Header::Udp => tally.udp(self.from, self.stamp, self.payload_len),
+        }
+    }
+
+    /// Sequence number of the first payload byte: a SYN takes one of its own (RFC 9293 section
+    /// 3.4).
+    pub(super) fn payload_seq(&self) -> u32 {
+        match self.header {
+            Header::Tcp { seq, flags, .. } => seq.wrapping_add(u32::from(flags.has(TcpFlags::SYN))),
+            Header::Udp => 0,
+        }
+    }
+
+    /// Equal for two copies of one packet. A retransmission has another identification, or comes
+    /// later.
+    fn fingerprint(&self) -> u32 {
+        let base = u64::from(self.ident) << 32 | u64::from(self.payload_len);
+        let words = match self.header {
+            Header::Tcp { seq, ack, flags } => {
+                [u64::from(seq) << 32 | u64::from(ack), u64::from(flags.0)]
+            }
+            Header::Udp => [word(self.bytes, 0), word(self.bytes, 8)],
+        };
+        let start = base ^ (self.from.index() as u64) << 63;
+        let hash = words.into_iter().fold(start, |hash, word| {
+            (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+        });
+        (hash >> 32) as u32
+    }
+}
+
+impl Heard<Box<[u8]>> {
+    pub(super) fn borrow(&self) -> Heard<&[u8]> {
+        let Self { from, stamp, ident, header, payload_len, ref bytes } = *self;
+        Heard { from, stamp, ident, header, payload_len, bytes }
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    if let Some(rest) = bytes.get(at..) {
+        let len = rest.len().min(8);
+        word[..len].copy_from_slice(&rest[..len]);
+    }
+    u64::from_le_bytes(word)
+}
+
+/// The last packets of a connection, to know a second copy of one: a capture on several interfaces
+/// (`-i any`, a veth and the NIC behind it, pktmon) sees packets more than once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Recent {
+    seen: [(u32, Timestamp); Recent::LEN],
+    next: u8,
+}
+
+impl Recent {
+    /// Packets remembered.
+    pub(super) const LEN: usize = 4;
+
+    /// Copies follow each other within this time; a retransmission takes longer (RFC 6298 section
+    /// 2.4 sets 1 s, systems as little as 200 ms).
+    const WINDOW: Duration = Duration::from_millis(20);
+
+    /// True when the packet is a copy of a remembered one. Remembers it if not.
+    pub(super) fn is_copy(&mut self, heard: &Heard<&[u8]>) -> bool {
+        let print = heard.fingerprint();
+        let time = heard.stamp.time;
+        let copy = self.seen.iter().any(|&(seen, at)| {
+            seen == print && time.since(at) <= Self::WINDOW && at != Timestamp::default()
+        });
+        if !copy {
+            self.remember(print, time);
+        }
+        copy
+    }
+
+    /// Remembers a packet whatever it is.
+    pub(super) fn note(&mut self, heard: &Heard<&[u8]>) {
+        self.remember(heard.fingerprint(), heard.stamp.time);
+    }
+
+    /// What is remembered after `later`, which came after this.
+    pub(super) fn then(&mut self, later: &Self) {
+        for step in 0..Self::LEN {
+            let (print, time) = later.seen[(usize::from(later.next) + step) % Self::LEN];
+            if time != Timestamp::default() {
+                self.remember(print, time);
+            }
+        }
+    }
+
+    fn remember(&mut self, print: u32, time: Timestamp) {
+        self.seen[usize::from(self.next) % Self::LEN] = (print, time);
+        self.next = (self.next + 1) % Self::LEN as u8;
+    }
+}
