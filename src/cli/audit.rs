@@ -1,21 +1,19 @@
 use std::{
     fs,
     io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
-    sync::Arc,
 };
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
 use egress_auditor::{
-    catalog::{Catalog, CatalogRef, Profile, ServiceTags, Site, builtin, names},
-    flow::Endpoint,
+    catalog::Site,
     report::{ProfileUsed, Report, write_json, write_text},
     verdict::{Class, DestinationFinding, Flag, Verdict, judge},
 };
 
-use super::{EXIT_ERROR, Inputs, read::read};
+use super::{EXIT_ERROR, Inputs, read::read, site};
 
 /// Exit code when findings were selected by --fail-on.
 const EXIT_FINDINGS: u8 = 1;
@@ -81,15 +79,11 @@ enum FailOn {
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let profile = self.load_profile()?;
-        let catalogs = self.load_catalogs(&profile)?;
-        let tags = self.load_tags()?;
-        let resolvers: Arc<[Endpoint]> = profile
-            .network
-            .resolvers
-            .iter()
-            .map(|resolver| Endpoint::new(resolver.ip(), resolver.port()))
-            .collect();
+        let mut profile = site::load_profile(self.profile.as_deref())?;
+        let base = site::choose_catalogs(&mut profile, &self.catalog, self.profile.as_deref());
+        let catalogs = site::load_catalogs(&profile, base)?;
+        let tags = site::load_tags(self.service_tags.as_deref())?;
+        let resolvers = site::resolvers(&profile);
         let site = Site::new(&catalogs, profile, tags.as_ref());
         let reading = read(&self.inputs, resolvers, &mut ())?;
         let findings = judge(&reading.census, &site);
@@ -115,47 +109,6 @@ impl Args {
             }
             () => ExitCode::SUCCESS,
         })
-    }
-
-    fn load_profile(&self) -> anyhow::Result<Profile> {
-        let mut profile = match &self.profile {
-            Some(path) => Profile::parse(&read_text(path)?, &path.display().to_string())?,
-            None => Profile::default(),
-        };
-        if !self.catalog.is_empty() {
-            let named = |text: &String| match builtin(text) {
-                Some(_) => CatalogRef::Builtin(text.clone()),
-                None => CatalogRef::File(text.clone()),
-            };
-            profile.catalogs = self.catalog.iter().map(named).collect();
-        }
-        Ok(profile)
-    }
-
-    /// Catalog files that the profile names lie relative to it.
-    fn load_catalogs(&self, profile: &Profile) -> anyhow::Result<Vec<Catalog>> {
-        let from_command = !self.catalog.is_empty();
-        let base = self.profile.as_deref().and_then(Path::parent).filter(|_| !from_command);
-        let load = |reference: &CatalogRef| match reference {
-            CatalogRef::Builtin(name) => {
-                builtin(name).with_context(|| format!("no built-in catalog `{name}`"))
-            }
-            CatalogRef::File(file) => {
-                let path = base.map_or_else(|| PathBuf::from(file), |base| base.join(file));
-                if !path.exists() && !file.contains(['/', '.']) {
-                    bail!("no catalog `{file}`: built in are {}", known_catalogs());
-                }
-                Ok(Catalog::parse(&read_text(&path)?, &path.display().to_string())?)
-            }
-        };
-        profile.catalogs.iter().map(load).collect()
-    }
-
-    fn load_tags(&self) -> anyhow::Result<Option<ServiceTags>> {
-        let Some(path) = &self.service_tags else { return Ok(None) };
-        let bytes = fs::read(path).with_context(|| format!("{}: cannot read", path.display()))?;
-        let tags = ServiceTags::from_json(&bytes).with_context(|| path.display().to_string())?;
-        Ok(Some(tags))
     }
 
     fn write(&self, report: &Report) -> anyhow::Result<()> {
@@ -201,12 +154,4 @@ fn lost_proxy(report: &Report) -> bool {
     let lost =
         |d: &DestinationFinding| d.flags.contains(&Flag::Proxy) && d.verdict == Verdict::Blocked;
     report.destinations.iter().any(lost)
-}
-
-fn known_catalogs() -> String {
-    names().collect::<Vec<_>>().join(", ")
-}
-
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))
 }

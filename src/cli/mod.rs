@@ -3,6 +3,7 @@
 mod audit;
 mod observe;
 mod read;
+mod site;
 
 use std::{path::PathBuf, process::ExitCode};
 

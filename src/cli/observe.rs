@@ -1,18 +1,28 @@
 use std::{
     io::{self, Write},
+    path::PathBuf,
     process::ExitCode,
-    sync::Arc,
 };
 
-use egress_auditor::{extract::Observation, scan::Sink};
+use egress_auditor::{extract::Observation, scan::Sink, verdict::flows};
 
-use super::{EXIT_ERROR, Inputs, read::read};
+use super::{EXIT_ERROR, Inputs, read::read, site};
 
 /// Print what the packets say, one JSON object a line.
+///
+/// Names, answers and errors come as they are read; a line for each flow comes at the end.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  egress-auditor observe node.pcap | jq 'select(.event == \"tls_client_hello\") | .sni'
+  egress-auditor observe -i eth0")]
 pub(crate) struct Args {
     #[command(flatten)]
     inputs: Inputs,
+
+    /// The site: resolvers on unusual ports, and which networks are captured.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
 }
 
 /// Writes observations as they come.
@@ -35,11 +45,16 @@ impl<W: Write> Sink for Lines<W> {
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let mut lines = Lines { out: io::BufWriter::new(io::stdout().lock()), failed: None };
-        let reading = read(&self.inputs, Arc::from([]), &mut lines)?;
-        lines.out.flush()?;
+        let profile = site::load_profile(self.profile.as_deref())?;
+        let reading = read(&self.inputs, site::resolvers(&profile), &mut lines)?;
         if let Some(error) = lines.failed {
             return Err(error.into());
         }
+        for flow in flows(&reading.census, &profile) {
+            serde_json::to_writer(&mut lines.out, &flow)?;
+            lines.out.write_all(b"\n")?;
+        }
+        lines.out.flush()?;
         for error in &reading.errors {
             eprintln!("egress-auditor: {error}");
         }

@@ -25,12 +25,24 @@ pub struct Facts {
     pub client_alert: Option<(Stamp, u8)>,
     /// First bytes of a server that answers a ClientHello with something that isn't TLS.
     pub not_tls: Option<Stamp>,
-    /// Issuer of the server's certificate where it travels in clear (TLS 1.2 and before).
-    pub issuer: Option<(Stamp, String)>,
+    /// The server's certificate where it travels in clear (TLS 1.2 and before).
+    pub certificate: Option<Box<ServerCertificate>>,
     /// HTTP requests and their answers: the first for each host, in order; bounded.
     pub exchanges: Vec<Exchange>,
     /// The proxy request that the rest of the connection runs through.
     pub connect: Option<Box<Connect>>,
+}
+
+/// A server's certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerCertificate {
+    /// When it was complete.
+    pub stamp: Stamp,
+    /// Its issuer, in the form of RFC 4514.
+    pub issuer: String,
+    /// True when the chain ends in a certificate that its subject issued itself: public servers
+    /// leave the root out (RFC 8446 section 4.4.2).
+    pub root_sent: bool,
 }
 
 /// A ClientHello.

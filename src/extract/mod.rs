@@ -14,7 +14,7 @@ pub mod tls;
 
 pub use authority::{Authority, Host};
 pub use conversation::{Conversation, Listener};
-pub use facts::{Connect, Exchange, Facts, Hello};
+pub use facts::{Connect, Exchange, Facts, Hello, ServerCertificate};
 pub use observation::{Answer, Ech, Ends, Fact, Observation, QuotedFlow};
 
 /// What a parser says of a prefix: the bytes of one direction, in order, from its beginning.

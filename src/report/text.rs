@@ -48,7 +48,7 @@ const SECTIONS: [(Verdict, &str); 3] = [
 /// Destinations that no active rule explains.
 const CLASSES: [(Class, &str); 3] = [
     (Class::Unexpected, "UNEXPECTED: no rule explains these destinations"),
-    (Class::Ambiguous, "AMBIGUOUS: several names are possible, and rules treat them differently"),
+    (Class::Ambiguous, "AMBIGUOUS: several names are possible, or none can be known"),
     (Class::Conditional, "CONDITIONAL: a rule would explain these if its condition were on"),
 ];
 

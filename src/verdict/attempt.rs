@@ -13,7 +13,7 @@ use crate::{
     names::Candidate,
     scan::{Census, Connection},
     verdict::{
-        Flag, NamedBy, Outcome, Reason, Stage,
+        Flag, Inspection, NamedBy, Outcome, Reason, Stage,
         finding::Bytes,
         lookup,
         transport::{Conduct, Result},
@@ -62,8 +62,7 @@ pub struct Attempts {
 
 /// Finds the attempts in what a capture told.
 pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
-    let end = census.counters.span.map_or(Timestamp::default(), |(_, last)| last);
-    let hearing = Hearing::new(census, profile);
+    let viewpoint = Viewpoint::new(census, profile);
     let mut found = Attempts::default();
     for connection in &census.connections {
         let client = client_of(connection, profile);
@@ -73,14 +72,45 @@ pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
             found.inbound_flows += 1;
             continue;
         }
-        let one_sided = hearing.is_deaf(connection.key.end(client).addr());
-        let conduct = Conduct::new(connection, client, end, one_sided);
-        let flow = Flow { connection, client, conduct, census, profile };
+        let flow = viewpoint.flow(connection, client);
         flow.count(&mut found);
         flow.attempts(&mut found.all);
     }
-    found.all.extend(lookup::failed(census, profile, end, |client| hearing.is_deaf(client)));
+    let is_deaf = |client| viewpoint.hearing.is_deaf(client);
+    found.all.extend(lookup::failed(census, profile, viewpoint.end, is_deaf));
     found
+}
+
+/// What the whole capture says about how to read one connection.
+pub(super) struct Viewpoint<'v> {
+    census: &'v Census,
+    profile: &'v Profile,
+    hearing: Hearing,
+    inspection: Inspection<'v>,
+    end: Timestamp,
+}
+
+impl<'v> Viewpoint<'v> {
+    pub(super) fn new(census: &'v Census, profile: &'v Profile) -> Self {
+        let end = census.counters.span.map_or(Timestamp::default(), |(_, last)| last);
+        let hearing = Hearing::new(census, profile);
+        let inspection = Inspection::new(census, profile);
+        Self { census, profile, hearing, inspection, end }
+    }
+
+    /// The connection as an attempt to reach what it is about: behind a proxy, its target.
+    pub(super) fn destination(&self, connection: &Connection, client: Side) -> Attempt {
+        let flow = self.flow(connection, client);
+        let mut all = Vec::new();
+        flow.attempts(&mut all);
+        all.into_iter().next_back().unwrap_or_else(|| flow.direct())
+    }
+
+    fn flow<'f>(&'f self, connection: &'f Connection, client: Side) -> Flow<'f> {
+        let one_sided = self.hearing.is_deaf(connection.key.end(client).addr());
+        let conduct = Conduct::new(connection, client, self.end, one_sided, &self.inspection);
+        Flow { connection, client, conduct, census: self.census, profile: self.profile }
+    }
 }
 
 /// Who opened a connection: the sender of the SYN; else who spoke first in a protocol that shows

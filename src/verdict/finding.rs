@@ -33,7 +33,8 @@ pub enum Verdict {
 pub enum Class {
     /// No rule explains it.
     Unexpected,
-    /// It has several possible names, which would be classed differently.
+    /// It has several possible names, which would be classed differently; or it began before the
+    /// capture, and its name can't be known.
     Ambiguous,
     /// A rule would explain it, but its condition is off.
     Conditional,

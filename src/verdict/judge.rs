@@ -22,6 +22,10 @@ use crate::{
 /// addresses, the other address family. One success among them decides.
 const RETRY_WINDOW: Duration = Duration::from_secs(30);
 
+/// Tries over IPv4 and IPv6 that begin within this time are one. RFC 8305 section 5 recommends
+/// 250 ms between them.
+const FAMILY_WINDOW: Duration = Duration::from_secs(3);
+
 /// Evidence shown for one finding.
 const MAX_EVIDENCE: usize = 6;
 
@@ -116,7 +120,14 @@ fn classify(attempt: &Attempt, hits: &[Hit], site: &Site) -> Class {
     if attempt.addr.is_some_and(|addr| is_internal(addr, site)) {
         return Class::Internal;
     }
-    if hits.is_empty() { Class::Unexpected } else { Class::Conditional }
+    if !hits.is_empty() {
+        Class::Conditional
+    } else if attempt.name.is_none() && attempt.flags.contains(&Flag::Midstream) {
+        // Its name was said before the capture began: it may be any.
+        Class::Ambiguous
+    } else {
+        Class::Unexpected
+    }
 }
 
 /// Inside the site, or never routed out of it.
@@ -159,7 +170,7 @@ impl<'a> Gathered<'a> {
                 None => groups.push(vec![attempt]),
             }
         }
-        by_client.into_values().flatten().collect()
+        join_families(by_client.into_values().flatten().collect())
     }
 
     fn verdict(&self) -> Verdict {
@@ -217,6 +228,29 @@ impl<'a> Gathered<'a> {
     fn stage(&self, verdict: Verdict) -> Option<Stage> {
         self.decisive(verdict).map(|attempt| attempt.result.stage).max()
     }
+}
+
+/// A client with two address families tries both and keeps what answers first (RFC 8305): what
+/// fails over one while the other succeeds is part of the same attempt.
+fn join_families<'a>(groups: Vec<Vec<&'a Attempt>>) -> Vec<Vec<&'a Attempt>> {
+    let (mut reached, failed): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|group| group.iter().any(|attempt| attempt.is_reached()));
+    let mut alone = Vec::new();
+    for group in failed {
+        let near = |other: &&mut Vec<&'a Attempt>| {
+            let (a, b) = (group[0], other[0]);
+            let apart = a.first.time.since(b.first.time).max(b.first.time.since(a.first.time));
+            a.destination() == b.destination()
+                && a.client.is_ipv4() != b.client.is_ipv4()
+                && apart <= FAMILY_WINDOW
+        };
+        match reached.iter_mut().find(near) {
+            Some(other) => other.extend(group),
+            None => alone.push(group),
+        }
+    }
+    reached.extend(alone);
+    reached
 }
 
 fn judge_rules(matched: &[Matched<'_>], site: &Site) -> Vec<RuleFinding> {

@@ -3,6 +3,8 @@
 mod advice;
 mod attempt;
 mod finding;
+mod flow;
+mod inspection;
 mod judge;
 mod lookup;
 mod outcome;
@@ -13,6 +15,8 @@ pub use finding::{
     Bytes, Class, DestinationFinding, Evidence, Findings, Flag, NamedBy, Outcomes, RuleCounts,
     RuleFinding, Summary, TargetFinding, Verdict,
 };
+pub use flow::{FlowSummary, flows};
+pub use inspection::Inspection;
 pub use judge::judge;
 pub use outcome::{Meaning, Outcome, Reason, Stage};
 pub use transport::{Conduct, Proof, Result};

@@ -8,7 +8,7 @@ use crate::{
     extract::{Connect, Exchange, Facts, tls::alert_name},
     flow::{IcmpSeen, Side, SideTally},
     scan::Connection,
-    verdict::{Outcome, Reason, Stage},
+    verdict::{Inspection, Outcome, Reason, Stage},
 };
 
 /// How long an answer may take before its absence means something. Above any round trip, and above
@@ -52,12 +52,20 @@ pub struct Conduct<'c> {
     until: Timestamp,
     /// True when the capture shows only one direction of this client's traffic.
     one_sided: bool,
+    inspection: &'c Inspection<'c>,
 }
 
 impl<'c> Conduct<'c> {
     /// Looks at a connection that `client` opened, in a capture that ends at `end`.
-    pub fn new(connection: &'c Connection, client: Side, end: Timestamp, one_sided: bool) -> Self {
-        Self { connection, client, until: connection.watched_until(end), one_sided }
+    pub fn new(
+        connection: &'c Connection,
+        client: Side,
+        end: Timestamp,
+        one_sided: bool,
+        inspection: &'c Inspection<'c>,
+    ) -> Self {
+        let until = connection.watched_until(end);
+        Self { connection, client, until, one_sided, inspection }
     }
 
     /// What became of the connection itself, or of the destination behind it when it runs through
@@ -102,6 +110,9 @@ impl<'c> Conduct<'c> {
 
     fn direct(&self) -> Result {
         let facts = self.facts();
+        if let Some(resigned) = self.intercepted() {
+            return resigned;
+        }
         if let Some(proven) = self.established() {
             return proven;
         }
@@ -139,6 +150,18 @@ impl<'c> Conduct<'c> {
                 (self.transport_stage(), stamp, "data from the server")
             };
         Some(found(Outcome::Established, stage, vec![proof(stamp, what)]))
+    }
+
+    /// A certificate in clear that a device on the path made.
+    fn intercepted(&self) -> Option<Result> {
+        let certificate = self.facts().certificate.as_deref()?;
+        let resigned = self.inspection.is_resigned(certificate);
+        resigned.then(|| {
+            let hello = self.facts().hello.as_ref().map(|hello| proof(hello.stamp, "ClientHello"));
+            let detail = format!("certificate issued by {}", certificate.issuer);
+            let shown = hello.into_iter().chain([proof(certificate.stamp, detail)]).collect();
+            found(Outcome::TlsIntercepted, Stage::Tls, shown)
+        })
     }
 
     fn tls(&self) -> Result {

@@ -1,8 +1,9 @@
 use super::{Listener, Views, directions};
 use crate::{
+    base::Stamp,
     extract::{
-        Ech, Fact, Facts, Hello, Probe,
-        tls::{self, ClientHello, Event, Reader, Seen, SniProblem},
+        Ech, Fact, Facts, Hello, Probe, ServerCertificate,
+        tls::{self, Certificate, ClientHello, Event, Reader, Seen, SniProblem},
     },
     flow::{Side, View},
 };
@@ -91,8 +92,8 @@ impl TlsTalk {
                 facts.server_hello.get_or_insert(stamp);
             }
             Event::Certificates(chain) => {
-                if let Some(Some(leaf)) = chain.into_iter().next() {
-                    facts.issuer.get_or_insert((stamp, leaf.issuer));
+                if facts.certificate.is_none() {
+                    facts.certificate = server_certificate(stamp, chain);
                 }
             }
             Event::Alert(alert) if alert.is_fatal() => {
@@ -111,6 +112,16 @@ impl TlsTalk {
             _ => {}
         }
     }
+}
+
+fn server_certificate(
+    stamp: Stamp,
+    chain: Vec<Option<Certificate>>,
+) -> Option<Box<ServerCertificate>> {
+    let root = chain.iter().skip(1).next_back().and_then(Option::as_ref);
+    let root_sent = root.is_some_and(|root| root.self_issued);
+    let leaf = chain.into_iter().next()??;
+    Some(Box::new(ServerCertificate { stamp, issuer: leaf.issuer, root_sent }))
 }
 
 /// The server name as the client sent it, which may be none that names a host.

@@ -1,0 +1,81 @@
+//! The files that describe a site: profile, catalogs, service tags.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use egress_auditor::{
+    catalog::{Catalog, CatalogRef, Profile, ServiceTags, builtin, names},
+    flow::Endpoint,
+};
+
+/// The profile in a file, or the default one.
+pub(super) fn load_profile(path: Option<&Path>) -> anyhow::Result<Profile> {
+    match path {
+        Some(path) => Ok(Profile::parse(&read_text(path)?, &path.display().to_string())?),
+        None => Ok(Profile::default()),
+    }
+}
+
+/// Puts the catalogs that the command line names in place of the profile's. Gives the folder that
+/// catalog files are relative to: the profile's own for those that it names.
+pub(super) fn choose_catalogs<'p>(
+    profile: &mut Profile,
+    named: &[String],
+    file: Option<&'p Path>,
+) -> Option<&'p Path> {
+    if named.is_empty() {
+        return file.and_then(Path::parent);
+    }
+    let reference = |text: &String| match builtin(text) {
+        Some(_) => CatalogRef::Builtin(text.clone()),
+        None => CatalogRef::File(text.clone()),
+    };
+    profile.catalogs = named.iter().map(reference).collect();
+    None
+}
+
+/// The profile's catalogs.
+pub(super) fn load_catalogs(
+    profile: &Profile,
+    base: Option<&Path>,
+) -> anyhow::Result<Vec<Catalog>> {
+    profile.catalogs.iter().map(|reference| load_catalog(reference, base)).collect()
+}
+
+fn load_catalog(reference: &CatalogRef, base: Option<&Path>) -> anyhow::Result<Catalog> {
+    match reference {
+        CatalogRef::Builtin(name) => {
+            builtin(name).with_context(|| format!("no built-in catalog `{name}`"))
+        }
+        CatalogRef::File(file) => {
+            let path = base.map_or_else(|| PathBuf::from(file), |base| base.join(file));
+            if !path.exists() && !file.contains(['/', '.']) {
+                let known = names().collect::<Vec<_>>().join(", ");
+                bail!("no catalog `{file}`: built in are {known}");
+            }
+            Ok(Catalog::parse(&read_text(&path)?, &path.display().to_string())?)
+        }
+    }
+}
+
+/// The publisher's service tags.
+pub(super) fn load_tags(path: Option<&Path>) -> anyhow::Result<Option<ServiceTags>> {
+    let Some(path) = path else { return Ok(None) };
+    let bytes = fs::read(path).with_context(|| format!("{}: cannot read", path.display()))?;
+    let tags = ServiceTags::from_json(&bytes).with_context(|| path.display().to_string())?;
+    Ok(Some(tags))
+}
+
+/// DNS servers on unusual ports.
+pub(super) fn resolvers(profile: &Profile) -> Arc<[Endpoint]> {
+    let resolvers = profile.network.resolvers.iter();
+    resolvers.map(|resolver| Endpoint::new(resolver.ip(), resolver.port())).collect()
+}
+
+pub(super) fn read_text(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))
+}

@@ -1,0 +1,98 @@
+//! Who re-signs TLS certificates: what the profile says, and what the capture shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{catalog::Profile, extract::ServerCertificate, scan::Census};
+
+/// The CAs that sign in other people's names.
+pub struct Inspection<'i> {
+    profile: &'i Profile,
+    shown: BTreeSet<&'i str>,
+}
+
+/// Organisations of the Web PKI: they sign for everybody, openly.
+const PUBLIC_CAS: [&str; 34] = [
+    "actalis",
+    "amazon",
+    "apple inc",
+    "asseco",
+    "baltimore",
+    "buypass",
+    "certainly",
+    "certigna",
+    "certum",
+    "cloudflare",
+    "comodo",
+    "d-trust",
+    "digicert",
+    "entrust",
+    "geotrust",
+    "globalsign",
+    "godaddy",
+    "google trust services",
+    "harica",
+    "identrust",
+    "internet security research",
+    "isrg",
+    "let's encrypt",
+    "microsoft corporation",
+    "quovadis",
+    "sectigo",
+    "ssl corporation",
+    "starfield",
+    "swisssign",
+    "symantec",
+    "thawte",
+    "trustasia",
+    "verisign",
+    "zerossl",
+];
+
+impl<'i> Inspection<'i> {
+    /// Looks for CAs that show themselves: outside the Web PKI, one issuer signs for names of
+    /// publishers that have nothing in common.
+    pub fn new(census: &'i Census, profile: &'i Profile) -> Self {
+        let mut by_issuer: BTreeMap<&str, (BTreeSet<&str>, bool)> = BTreeMap::new();
+        for connection in &census.connections {
+            let facts = &connection.facts;
+            let sni = facts.hello.as_ref().and_then(|hello| hello.sni.as_deref());
+            if let (Some(certificate), Some(sni)) = (&facts.certificate, sni) {
+                let (domains, root) = by_issuer.entry(&certificate.issuer).or_default();
+                domains.insert(domain(sni));
+                *root |= certificate.root_sent;
+            }
+        }
+        let resigns = |(issuer, (domains, root)): (&'i str, (BTreeSet<&str>, bool))| {
+            let enough = if root { 2 } else { 3 };
+            let public = PUBLIC_CAS.iter().any(|ca| issuer.to_lowercase().contains(ca));
+            (domains.len() >= enough && !public).then_some(issuer)
+        };
+        Self { profile, shown: by_issuer.into_iter().filter_map(resigns).collect() }
+    }
+
+    /// True when the certificate is one that a device on the path made.
+    pub fn is_resigned(&self, certificate: &ServerCertificate) -> bool {
+        let issuer = certificate.issuer.to_lowercase();
+        let listed = |ca: &String| issuer.contains(&ca.to_lowercase());
+        self.profile.network.resigning_cas.iter().any(listed)
+            || self.shown.contains(certificate.issuer.as_str())
+    }
+}
+
+/// The last two labels: close enough to tell publishers apart.
+fn domain(name: &str) -> &str {
+    let last_two = name.rmatch_indices('.').nth(1);
+    last_two.map_or(name, |(at, _)| &name[at + 1..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_the_last_two_labels() {
+        assert_eq!(domain("a.b.example.com"), "example.com");
+        assert_eq!(domain("example.com"), "example.com");
+        assert_eq!(domain("localhost"), "localhost");
+    }
+}
