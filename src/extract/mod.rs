@@ -8,6 +8,7 @@ mod facts;
 pub mod http;
 mod observation;
 pub mod proxy_protocol;
+mod quic;
 pub mod socks;
 pub mod starttls;
 pub mod tls;

@@ -2,13 +2,15 @@
 //! the port.
 
 mod http;
+mod quic;
 mod tls;
 
-use self::{http::HttpTalk, tls::TlsTalk};
+use self::{http::HttpTalk, quic::QuicTalk, tls::TlsTalk};
 use crate::{
     base::Stamp,
     extract::{
         Connect, Ends, Fact, Facts, Host, Probe, dns, http as http1, proxy_protocol,
+        quic::begins_long,
         socks::{self, Reply},
         starttls, tls as tls13,
     },
@@ -53,6 +55,7 @@ enum State {
     Skimming,
     Tls(Box<TlsTalk>),
     Http(Box<HttpTalk>),
+    Quic(Box<QuicTalk>),
     Dns(Side),
     /// There's nothing more to learn.
     Over,
@@ -88,7 +91,7 @@ impl Conversation {
                 let server = *server;
                 self.step_dns(views, server, listener)
             }
-            State::Over => {
+            State::Quic(_) | State::Over => {
                 self.finished = [true; 2];
                 [0, 0]
             }
@@ -98,11 +101,17 @@ impl Conversation {
     /// Reads a datagram of a UDP flow.
     pub fn datagram(
         &mut self,
-        _from: Side,
-        _bytes: &[u8],
-        _stamp: Stamp,
-        _listener: &mut impl Listener,
+        from: Side,
+        bytes: &[u8],
+        stamp: Stamp,
+        listener: &mut impl Listener,
     ) {
+        if matches!(self.state, State::Undecided) && begins_long(bytes) {
+            self.state = State::Quic(Box::default());
+        }
+        if let State::Quic(talk) = &mut self.state {
+            talk.datagram(from, bytes, stamp, &mut self.facts, listener);
+        }
     }
 
     /// Reads what is there of a message that will never be whole, and gives all facts.
@@ -110,6 +119,7 @@ impl Conversation {
         match &mut self.state {
             State::Undecided | State::Skimming => self.finish_undecided(views, listener),
             State::Http(talk) => talk.finish(views, &mut self.facts, listener),
+            State::Quic(talk) => talk.finish(&mut self.facts, listener),
             State::Tls(_) | State::Dns(_) | State::Over => {}
         }
         self.facts

@@ -1,9 +1,8 @@
 use super::{Listener, Views, directions};
 use crate::{
-    base::Stamp,
     extract::{
-        Ech, Fact, Facts, Hello, Probe, ServerCertificate,
-        tls::{self, Certificate, ClientHello, Event, Reader, Seen, SniProblem},
+        Ech, Fact, Facts, Hello, Probe,
+        tls::{self, ClientHello, Event, Reader, Seen},
     },
     flow::{Side, View},
 };
@@ -39,14 +38,10 @@ impl TlsTalk {
         listener: &mut impl Listener,
     ) {
         let stamp = view.complete_at(hello.len);
-        let ech = match tls::Ech::classify(hello.ech.as_ref(), hello.sni.as_deref(), &[]) {
-            tls::Ech::None => Ech::None,
-            tls::Ech::Grease => Ech::Grease,
-            tls::Ech::Outer => Ech::Outer,
-        };
+        let ech = ech(hello);
         listener.observe(self.client, stamp, |ends| Fact::TlsClientHello {
             ends,
-            sni: as_sent(hello),
+            sni: hello.sni.clone(),
             alpn: hello.alpn.iter().map(|protocol| protocol.to_string()).collect(),
             ech,
             segments: view.segments(hello.len),
@@ -92,8 +87,8 @@ impl TlsTalk {
                 facts.server_hello.get_or_insert(stamp);
             }
             Event::Certificates(chain) => {
-                if facts.certificate.is_none() {
-                    facts.certificate = server_certificate(stamp, chain);
+                if let Some(Some(leaf)) = chain.into_iter().next() {
+                    facts.issuer.get_or_insert((stamp, leaf.issuer));
                 }
             }
             Event::Alert(alert) if alert.is_fatal() => {
@@ -114,22 +109,11 @@ impl TlsTalk {
     }
 }
 
-fn server_certificate(
-    stamp: Stamp,
-    chain: Vec<Option<Certificate>>,
-) -> Option<Box<ServerCertificate>> {
-    let root = chain.iter().skip(1).next_back().and_then(Option::as_ref);
-    let root_sent = root.is_some_and(|root| root.self_issued);
-    let leaf = chain.into_iter().next()??;
-    Some(Box::new(ServerCertificate { stamp, issuer: leaf.issuer, root_sent }))
-}
-
-/// The server name as the client sent it, which may be none that names a host.
-fn as_sent(hello: &ClientHello) -> Option<String> {
-    let sni = hello.sni.as_ref().map(ToString::to_string);
-    sni.or_else(|| match &hello.sni_problem {
-        Some(SniProblem::Address(addr)) => Some(addr.to_string()),
-        Some(SniProblem::NotAHostName(text)) => Some(text.clone()),
-        _ => None,
-    })
+/// What the name in a hello is worth.
+pub(super) fn ech(hello: &ClientHello) -> Ech {
+    match tls::Ech::classify(hello.ech.as_ref(), hello.sni.as_deref(), &[]) {
+        tls::Ech::None => Ech::None,
+        tls::Ech::Grease => Ech::Grease,
+        tls::Ech::Outer => Ech::Outer,
+    }
 }

@@ -41,7 +41,7 @@ pub struct ClientHello {
     pub psk: bool,
     /// Announces 0-RTT data: encrypted records follow before the server has answered.
     pub early_data: bool,
-    /// Records that carried the message.
+    /// Records that carried the message; 0 when it came without.
     pub records: u32,
     /// Bytes of the prefix up to the message's end, or all of them when it isn't complete.
     pub len: usize,
@@ -98,6 +98,21 @@ pub fn partial_client_hello(prefix: &[u8]) -> Option<ClientHello> {
         Probe::Not => {}
     }
     let gathered = Gathered::from(prefix)?;
+    (gathered.message.len() >= MESSAGE_HEADER + 2).then(|| gathered.read())
+}
+
+/// As [`client_hello`], for a message without records, as QUIC carries it (RFC 9001 section 4).
+pub fn client_hello_message(prefix: &[u8]) -> Probe<ClientHello> {
+    match Gathered::from_message(prefix) {
+        None => Probe::Not,
+        Some(Gathered { state: State::Cut { need }, .. }) => Probe::More(need),
+        Some(gathered) => Probe::Found(gathered.read()),
+    }
+}
+
+/// As [`partial_client_hello`], for a message without records.
+pub fn partial_client_hello_message(prefix: &[u8]) -> Option<ClientHello> {
+    let gathered = Gathered::from_message(prefix)?;
     (gathered.message.len() >= MESSAGE_HEADER + 2).then(|| gathered.read())
 }
 
@@ -298,6 +313,20 @@ impl<'a> Gathered<'a> {
                 };
                 return Some(gathered.cut(prefix, need));
             }
+        }
+    }
+
+    /// The same for a message that isn't in records.
+    fn from_message(prefix: &'a [u8]) -> Option<Self> {
+        let (message, end) = (Cow::Borrowed(prefix), prefix.len());
+        let mut gathered = Self { message, records: 0, end, state: State::Whole };
+        match gathered.missing()? {
+            0 => {
+                gathered.end = wire::message_len(prefix)?;
+                gathered.message = Cow::Borrowed(&prefix[..gathered.end]);
+                Some(gathered)
+            }
+            missing => Some(gathered.cut(prefix, prefix.len() + missing)),
         }
     }
 
@@ -586,6 +615,24 @@ mod tests {
             assert_eq!(client_hello(other), Probe::Not, "{other:?}");
             assert_eq!(partial_client_hello(other), None);
         }
+    }
+
+    #[test]
+    fn a_message_without_records_reads_the_same() {
+        for stream in [TLS12_CLIENT, TLS13_CLIENT] {
+            let message = first_payload(stream);
+            let expected = ClientHello { records: 0, len: message.len(), ..found(stream) };
+            assert_eq!(client_hello_message(message), Probe::Found(expected.clone()));
+            let longer = [message, b"more"].concat();
+            assert_eq!(client_hello_message(&longer), Probe::Found(expected));
+            for len in 0..message.len() {
+                let need = if len < MESSAGE_HEADER { MIN_MESSAGE } else { message.len() };
+                assert_eq!(client_hello_message(&message[..len]), Probe::More(need));
+                let partial = partial_client_hello_message(&message[..len]);
+                assert_eq!(partial.is_some(), len >= MESSAGE_HEADER + 2);
+            }
+        }
+        assert_eq!(client_hello_message(&[2]), Probe::Not);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //!
 //! - [`client_hello`] reads the first flight of the client; [`partial_client_hello`] reads what
 //!   there is of one that will never be whole.
+//! - [`client_hello_message`] and [`partial_client_hello_message`] read one that comes without
+//!   records, as in QUIC.
 //! - [`Reader`] walks on, in either direction, and yields [`Event`]s with the offset that each
 //!   ends at.
 //!
@@ -26,7 +28,10 @@ mod wire;
 
 pub use alert::{Alert, alert_name};
 pub use certificate::Certificate;
-pub use client::{ClientHello, Dialect, SniProblem, client_hello, partial_client_hello};
+pub use client::{
+    ClientHello, Dialect, SniProblem, client_hello, client_hello_message, partial_client_hello,
+    partial_client_hello_message,
+};
 pub use ech::{Ech, EchConfig, EchOffer, OuterEch};
 pub use message::ServerHello;
 pub use reader::{Encrypted, Event, Foreign, Reader, Seen};
