@@ -14,7 +14,7 @@ use super::{
 #[inline(always)]
 pub(super) fn in_udp<'a>(src: u16, dst: u16, span: Span<'a>, path: Path) -> Option<Walk<'a>> {
     match (src, dst) {
-        (_, 2152) => gtp(span, path),
+        (2152, _) | (_, 2152) => gtp(span, path),
         // 8472 is Linux's default, older than the assignment.
         (_, 4789 | 8472) => vxlan(span, path),
         (_, 4790) => vxlan_gpe(span, path),

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::{
-    base::{HostName, Stamp, Timestamp},
+    base::{Stamp, Timestamp},
     decode::Transport,
 };
 
@@ -60,7 +60,7 @@ pub enum Fact {
     QuicInitial {
         #[serde(flatten)]
         ends: Ends,
-        sni: Option<HostName>,
+        sni: Option<String>,
         alpn: Vec<String>,
         ech: Ech,
         segments: u32,

@@ -42,10 +42,7 @@ pub struct FlowSummary {
 }
 
 /// All flows of a capture, in the order in which they began.
-pub fn flows<'c>(
-    census: &'c Census,
-    profile: &'c Profile,
-) -> impl Iterator<Item = FlowSummary> {
+pub fn flows<'c>(census: &'c Census, profile: &'c Profile) -> impl Iterator<Item = FlowSummary> {
     let viewpoint = Viewpoint::new(census, profile);
     census.connections.iter().map(move |connection| {
         let client = client_of(connection, profile);

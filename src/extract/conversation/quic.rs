@@ -1,4 +1,7 @@
-use super::{Listener, tls::ech};
+use super::{
+    Listener,
+    tls::{as_sent, ech},
+};
 use crate::{
     base::{HostName, Stamp},
     extract::{
@@ -198,7 +201,7 @@ impl QuicTalk {
         let (sni, ech, complete) = (hello.sni.clone(), ech(hello), hello.complete);
         listener.observe(client, stamp, |ends| Fact::QuicInitial {
             ends,
-            sni: sni.clone(),
+            sni: as_sent(hello),
             alpn: hello.alpn.iter().map(|protocol| protocol.to_string()).collect(),
             ech,
             segments,
@@ -272,7 +275,7 @@ mod tests {
             let told = self.heard.0.into_iter().map(|fact| match fact {
                 Fact::QuicInitial { ends, sni, segments, version, .. } => {
                     assert_eq!(ends.client_port, CLIENT.index() as u16);
-                    (sni.map(|name| name.to_string()), segments, version)
+                    (sni, segments, version)
                 }
                 other => panic!("{other:?}"),
             });

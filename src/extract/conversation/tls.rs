@@ -1,8 +1,9 @@
 use super::{Listener, Views, directions};
 use crate::{
+    base::Stamp,
     extract::{
-        Ech, Fact, Facts, Hello, Probe,
-        tls::{self, ClientHello, Event, Reader, Seen},
+        Ech, Fact, Facts, Hello, Probe, ServerCertificate,
+        tls::{self, Certificate, ClientHello, Event, Reader, Seen, SniProblem},
     },
     flow::{Side, View},
 };
@@ -41,7 +42,7 @@ impl TlsTalk {
         let ech = ech(hello);
         listener.observe(self.client, stamp, |ends| Fact::TlsClientHello {
             ends,
-            sni: hello.sni.clone(),
+            sni: as_sent(hello),
             alpn: hello.alpn.iter().map(|protocol| protocol.to_string()).collect(),
             ech,
             segments: view.segments(hello.len),
@@ -87,8 +88,8 @@ impl TlsTalk {
                 facts.server_hello.get_or_insert(stamp);
             }
             Event::Certificates(chain) => {
-                if let Some(Some(leaf)) = chain.into_iter().next() {
-                    facts.issuer.get_or_insert((stamp, leaf.issuer));
+                if facts.certificate.is_none() {
+                    facts.certificate = server_certificate(stamp, chain);
                 }
             }
             Event::Alert(alert) if alert.is_fatal() => {
@@ -109,6 +110,16 @@ impl TlsTalk {
     }
 }
 
+fn server_certificate(
+    stamp: Stamp,
+    chain: Vec<Option<Certificate>>,
+) -> Option<Box<ServerCertificate>> {
+    let root = chain.iter().skip(1).next_back().and_then(Option::as_ref);
+    let root_sent = root.is_some_and(|root| root.self_issued);
+    let leaf = chain.into_iter().next()??;
+    Some(Box::new(ServerCertificate { stamp, issuer: leaf.issuer, root_sent }))
+}
+
 /// What the name in a hello is worth.
 pub(super) fn ech(hello: &ClientHello) -> Ech {
     match tls::Ech::classify(hello.ech.as_ref(), hello.sni.as_deref(), &[]) {
@@ -116,4 +127,14 @@ pub(super) fn ech(hello: &ClientHello) -> Ech {
         tls::Ech::Grease => Ech::Grease,
         tls::Ech::Outer => Ech::Outer,
     }
+}
+
+/// The server name as the client sent it, which may be none that names a host.
+pub(super) fn as_sent(hello: &ClientHello) -> Option<String> {
+    let sni = hello.sni.as_ref().map(ToString::to_string);
+    sni.or_else(|| match &hello.sni_problem {
+        Some(SniProblem::Address(addr)) => Some(addr.to_string()),
+        Some(SniProblem::NotAHostName(text)) => Some(text.clone()),
+        _ => None,
+    })
 }
