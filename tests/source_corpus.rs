@@ -78,6 +78,7 @@ fn as_many_frames_as_the_reference_reading() {
         }
         let container = &meta["container"];
         let kind = match stats.format {
+            Format::Live => unreachable!("a file isn't live"),
             Format::Pcap => "pcap",
             Format::PcapNg => "pcapng",
         };

@@ -146,6 +146,14 @@ impl Network {
     pub fn is_inside(&self, addr: IpAddr) -> bool {
         self.internal.iter().chain(&self.local).any(|net| net.contains(&addr))
     }
+
+    /// True for names under one of the search domains.
+    pub fn is_own_name(&self, name: &str) -> bool {
+        let under = |domain: &String| {
+            name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
+        };
+        self.search_domains.iter().any(under)
+    }
 }
 
 impl Default for Network {

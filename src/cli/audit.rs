@@ -93,8 +93,7 @@ impl Args {
             profile: site.profile().clone(),
         };
         let census = &reading.census;
-        let seen = (&census.counters, &census.names, reading.dropped);
-        let report = Report::new(&reading.inputs, seen, used, findings);
+        let report = Report::new(&reading.inputs, census, used, findings);
         self.write(&report)?;
         if reading.interrupted {
             eprintln!("egress-auditor: interrupted: the report covers what was read until then");

@@ -23,8 +23,6 @@ pub(crate) struct Reading {
     pub(crate) census: Census,
     /// What was read of each input.
     pub(crate) inputs: Vec<InputStats>,
-    /// Frames that the kernel dropped, when live.
-    pub(crate) dropped: u64,
     /// What couldn't be read.
     pub(crate) errors: Vec<SourceError>,
     /// True when the user broke off.
@@ -85,7 +83,7 @@ pub(crate) fn read(
     }
     let interrupted = stop.load(Ordering::Relaxed);
     let census = scanner.finish().conclude(sink);
-    Ok(Reading { census, inputs: stats, dropped: 0, errors, interrupted })
+    Ok(Reading { census, inputs: stats, errors, interrupted })
 }
 
 #[cfg(feature = "capture")]
@@ -106,7 +104,8 @@ fn live(
     });
     let kernel = capture.kernel_stats()?;
     let (frames, bytes) = capture.counted();
-    let census = scanner.finish().conclude(sink);
+    let mut census = scanner.finish().conclude(sink);
+    census.counters.dropped = kernel.dropped + kernel.if_dropped;
     let span = census.counters.span;
     let stats = InputStats {
         path: interface.into(),
@@ -121,7 +120,6 @@ fn live(
     Ok(Reading {
         census,
         inputs: vec![stats],
-        dropped: kernel.dropped + kernel.if_dropped,
         errors: result.err().into_iter().collect(),
         interrupted: false,
     })

@@ -11,8 +11,7 @@ pub use self::{json::write_json, text::write_text};
 use crate::{
     base::Timestamp,
     catalog::{Param, Profile},
-    names::Knowledge,
-    scan::Counters,
+    scan::Census,
     source::{InputStats, LinkType},
     verdict::{DestinationFinding, Findings, RuleFinding, Summary},
 };
@@ -97,20 +96,21 @@ pub struct ProfileUsed {
 }
 
 impl Report {
-    /// Puts a report together. `dropped` counts the frames that the kernel lost.
+    /// Puts a report together.
     pub fn new(
         inputs: &[InputStats],
-        (counters, names, dropped): (&Counters, &Knowledge, u64),
+        census: &Census,
         profile: ProfileUsed,
         findings: Findings,
     ) -> Self {
+        let Census { counters, names, .. } = census;
         let link = |(link, count): (&LinkType, &u64)| (link.to_string(), *count);
         let coverage = Coverage {
             frames: counters.frames,
             decoded: counters.decoded(),
             undecoded: counters.undecoded.clone(),
             unsupported_link_types: counters.unsupported_links.iter().map(link).collect(),
-            dropped,
+            dropped: counters.dropped,
             midstream_flows: findings.midstream_flows,
             one_sided: findings.one_sided,
             evicted: counters.evicted + names.shed(),

@@ -1,4 +1,7 @@
-use std::io::{self, Write};
+use std::{
+    collections::BTreeSet,
+    io::{self, Write},
+};
 
 use super::Report;
 use crate::verdict::{
@@ -31,6 +34,8 @@ pub fn write_text(report: &Report, out: &mut impl Write) -> io::Result<()> {
         report,
         out,
     )?;
+    let skipped = |d: &&DestinationFinding| d.flags.contains(&Flag::ProxySkipMissed);
+    destinations("TO THE PROXY BY MISTAKE", skipped, report, out)?;
     for (class, title) in CLASSES {
         destinations(title, |d| d.class == class, report, out)?;
     }
@@ -101,9 +106,16 @@ fn profile(report: &Report, out: &mut impl Write) -> io::Result<()> {
         join(catalogs),
         join(features)
     )?;
-    if !used.unbound.is_empty() {
-        let params = used.unbound.iter().map(|param| format!("{{{}}}", param.name())).collect();
-        writeln!(out, "            no value for {}: each matches any one label", join(params))?;
+    let unbound = |address: bool| {
+        let params = used.unbound.iter().filter(|param| param.is_address() == address);
+        params.map(|param| format!("{{{}}}", param.name())).collect::<Vec<_>>()
+    };
+    for (params, what) in
+        [(unbound(false), "matches any one label"), (unbound(true), "matches no address")]
+    {
+        if !params.is_empty() {
+            writeln!(out, "            no value for {}, which {what}", join(params))?;
+        }
     }
     Ok(())
 }
@@ -154,6 +166,7 @@ fn troubled(rule: &RuleFinding, report: &Report, out: &mut impl Write) -> io::Re
         )?;
     }
     evidence(&rule.evidence, report, out)?;
+    show_proof(&rule.evidence, report, out)?;
     writeln!(out, "    needed for  {}", rule.purpose)?;
     writeln!(out, "    stated in   {}, \"{}\"", rule.source.document, rule.source.section)?;
     if let Some(advice) = &rule.advice {
@@ -227,6 +240,30 @@ fn evidence(evidence: &[Evidence], report: &Report, out: &mut impl Write) -> io:
     Ok(())
 }
 
+/// The command that shows the evidence, for each file that it's in.
+fn show_proof(evidence: &[Evidence], report: &Report, out: &mut impl Write) -> io::Result<()> {
+    for (index, input) in (0..).zip(&report.inputs) {
+        let frames: BTreeSet<_> =
+            evidence.iter().filter(|item| item.input == index).map(|item| item.frame).collect();
+        if !frames.is_empty() {
+            let path = shell_word(&printable(&input.path.display().to_string()));
+            let frames: Vec<_> = frames.iter().map(ToString::to_string).collect();
+            let filter = format!("frame.number in {{{}}}", frames.join(","));
+            writeln!(out, "    show with   tshark -r {path} -Y '{filter}'")?;
+        }
+    }
+    Ok(())
+}
+
+/// A word that a POSIX shell takes as it is.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 /// Rules that need nobody's attention, a line each.
 fn list(report: &Report, wanted: Verdict, title: &str, out: &mut impl Write) -> io::Result<()> {
     let found: Vec<_> = report.rules.iter().filter(|rule| rule.verdict == wanted).collect();
@@ -290,6 +327,9 @@ fn flag_meaning(flag: Flag) -> Option<&'static str> {
         Flag::EchOuter => Some("Encrypted Client Hello: the real name is hidden behind this one"),
         Flag::Midstream => Some("some connections began before the capture"),
         Flag::ProxyBypass => Some("reached directly, although the profile has a proxy"),
+        Flag::ProxySkipMissed => {
+            Some("asked of the proxy, although it lies inside: add it to the proxy skip range")
+        }
         Flag::Proxied => Some("reached through a proxy"),
         Flag::Proxy => None,
     }

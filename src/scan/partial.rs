@@ -49,6 +49,8 @@ pub struct Counters {
     pub undecoded: BTreeMap<&'static str, u64>,
     /// Frames of link types that aren't supported.
     pub unsupported_links: BTreeMap<LinkType, u64>,
+    /// Frames that the kernel lost, as far as whoever captured them knows.
+    pub dropped: u64,
     /// Packets of other protocols than TCP, UDP and ICMP errors.
     pub other_protocol: u64,
     /// Flows dropped from a full table before they ended, and finished connections beyond the
@@ -214,6 +216,7 @@ impl Counters {
         for (link, count) in later.unsupported_links {
             *self.unsupported_links.entry(link).or_default() += count;
         }
+        self.dropped += later.dropped;
         self.other_protocol += later.other_protocol;
         self.evicted += later.evicted;
         if let Some((first, last)) = later.span {

@@ -78,6 +78,9 @@ pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
     }
     let is_deaf = |client| viewpoint.hearing.is_deaf(client);
     found.all.extend(lookup::failed(census, profile, viewpoint.end, is_deaf));
+    if census.counters.dropped > 0 {
+        found.all.iter_mut().for_each(|attempt| attempt.result.doubt_silence());
+    }
     found
 }
 
@@ -277,6 +280,7 @@ impl Flow<'_> {
             attempt.addr = None;
             attempt.service = Some((Transport::Tcp, 80));
             attempt.flags.push(Flag::Proxied);
+            self.note_missed_skip(&mut attempt);
             return attempt;
         }
         self.note_bypass(&mut attempt);
@@ -307,7 +311,20 @@ impl Flow<'_> {
         attempt.addr = literal.trim_matches(['[', ']']).parse().ok();
         attempt.service = Some((Transport::Tcp, connect.port));
         attempt.flags.push(Flag::Proxied);
+        self.note_missed_skip(&mut attempt);
         attempt
+    }
+
+    /// What is asked of a proxy but must be left out of it (the proxy skip range).
+    fn note_missed_skip(&self, attempt: &mut Attempt) {
+        let network = &self.profile.network;
+        let own_name = attempt.name.as_deref().is_some_and(|name| {
+            name == "localhost" || name.ends_with(".localhost") || network.is_own_name(name)
+        });
+        let inside = attempt.addr.is_some_and(|addr| addr.is_loopback() || network.is_inside(addr));
+        if own_name || inside {
+            attempt.flags.push(Flag::ProxySkipMissed);
+        }
     }
 
     /// The proxy itself is a destination too: it can be unreachable.

@@ -75,6 +75,8 @@ pub enum Flag {
     Proxy,
     /// It was reached directly, although the profile has a proxy.
     ProxyBypass,
+    /// It was asked of the proxy, although it lies on the host itself or inside the site.
+    ProxySkipMissed,
     /// Only seen under way: the connections began before the capture.
     Midstream,
 }

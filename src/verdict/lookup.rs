@@ -189,10 +189,7 @@ fn is_sinkhole(addr: IpAddr, profile: &Profile) -> bool {
 /// True when `name` is another name that this client asked for, plus a search domain: the
 /// profile's, or one that shows itself by that.
 fn is_expansion(client: IpAddr, name: &HostName, names: &Knowledge, profile: &Profile) -> bool {
-    let listed = |domain: &String| {
-        name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.ends_with('.'))
-    };
-    if profile.network.search_domains.iter().any(listed) {
+    if profile.network.is_own_name(name) {
         return true;
     }
     let mut shorter: &str = name;

@@ -98,6 +98,19 @@ impl Outcome {
         }
     }
 
+    /// True when it stands on the absence of packets.
+    pub const fn is_silence(self) -> bool {
+        matches!(
+            self,
+            Self::DnsNoAnswer
+                | Self::TcpNoAnswer
+                | Self::TlsNoAnswer
+                | Self::QuicNoAnswer
+                | Self::HttpNoAnswer
+                | Self::UdpNoAnswer
+        )
+    }
+
     /// The name in reports, as in `tcp_no_answer`.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -29,6 +29,14 @@ pub struct Result {
 }
 
 impl Result {
+    /// Where the capture lost frames, silence proves nothing: the answer may be what was lost.
+    pub(super) fn doubt_silence(&mut self) {
+        if self.outcome.is_silence() {
+            self.outcome = Outcome::Inconclusive;
+            self.reason = Some(Reason::Drops);
+        }
+    }
+
     pub(super) fn established(stage: Stage, stamp: Stamp, detail: String) -> Self {
         found(Outcome::Established, stage, vec![proof(stamp, detail)])
     }
@@ -116,10 +124,11 @@ impl<'c> Conduct<'c> {
         if let Some(proven) = self.established() {
             return proven;
         }
-        if let Some(icmp) = &self.connection.tally.icmp {
-            if icmp.about == self.client && !self.theirs().payload.seen() {
-                return self.unreachable(icmp);
-            }
+        if let Some(icmp) = &self.connection.tally.icmp
+            && icmp.about == self.client
+            && !self.theirs().payload.seen()
+        {
+            return self.unreachable(icmp);
         }
         if self.connection.evicted {
             return open(Reason::Evicted, self.transport_stage(), vec![]);

@@ -316,7 +316,7 @@ mod tests {
     fn header(version: u32, kind: u8, dcid: &[u8], scid: &[u8], len: usize) -> Vec<u8> {
         let kind = if version == V2 { (kind + 1) & 3 } else { kind };
         let token: &[u8] = if kind == u8::from(version == V2) { &[2, 9, 9] } else { &[] };
-        let len = (len as u16 + 4 + 16 | 0x4000).to_be_bytes();
+        let len = ((len as u16 + 4 + 16) | 0x4000).to_be_bytes();
         [
             &[0xc3 | kind << 4][..],
             &version.to_be_bytes(),

@@ -87,10 +87,8 @@ impl TlsTalk {
             Event::ServerHello(hello) if !hello.retry => {
                 facts.server_hello.get_or_insert(stamp);
             }
-            Event::Certificates(chain) => {
-                if facts.certificate.is_none() {
-                    facts.certificate = server_certificate(stamp, chain);
-                }
+            Event::Certificates(chain) if facts.certificate.is_none() => {
+                facts.certificate = server_certificate(stamp, chain);
             }
             Event::Alert(alert) if alert.is_fatal() => {
                 facts.server_alert.get_or_insert((stamp, alert.description));
