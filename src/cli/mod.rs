@@ -1,7 +1,9 @@
 //! Arguments and the commands behind them.
 
 mod audit;
+mod catalog;
 mod observe;
+mod profile;
 mod read;
 mod site;
 
@@ -24,6 +26,8 @@ pub(crate) struct Cli {
 enum Command {
     Audit(audit::Args),
     Observe(observe::Args),
+    Catalog(catalog::Args),
+    Profile(profile::Args),
 }
 
 /// Where the packets come from.
@@ -50,6 +54,8 @@ impl Cli {
         match self.command {
             Command::Audit(args) => args.run(),
             Command::Observe(args) => args.run(),
+            Command::Catalog(args) => args.run(),
+            Command::Profile(args) => args.run(),
         }
     }
 }
