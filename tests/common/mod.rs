@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod packets;
+
 use std::{
     fs,
     path::{Path, PathBuf},
