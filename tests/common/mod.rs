@@ -148,8 +148,7 @@ impl Setting {
             last: span.map(|(_, last)| last),
             truncated: None,
         };
-        let seen = (&census.counters, &census.names, 0);
-        Report::new(&[stats], seen, used, judge(census, &self.site))
+        Report::new(&[stats], census, used, judge(census, &self.site))
     }
 }
 
