@@ -454,7 +454,7 @@ fn perform(acts: &[Act], scripts: &[usize]) -> Vec<OwnedFrame> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
     #[test]
     fn random_cuts_of_hostile_captures(

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use crate::{
     base::{Stamp, Timestamp},
     decode::{Packet, Tcp, TcpFlags, Udp},
@@ -97,50 +95,51 @@ fn word(bytes: &[u8], at: usize) -> u64 {
 
 /// The last packets of a connection, to know a second copy of one: a capture on several interfaces
 /// (`-i any`, a veth and the NIC behind it, pktmon) sees packets more than once.
+///
+/// Remembers copies too: what is a copy depends on the last [`Recent::LEN`] packets alone, wherever
+/// a stretch begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Recent {
-    seen: [(u32, Timestamp); Recent::LEN],
+    prints: [u32; Recent::LEN],
+    /// Capture time of each, in units of 2^20 ns (about 1 ms).
+    times: [u32; Recent::LEN],
     next: u8,
+    filled: u8,
 }
 
 impl Recent {
     /// Packets remembered.
-    pub(super) const LEN: usize = 4;
+    pub(super) const LEN: usize = 8;
 
-    /// Copies follow each other within this time; a retransmission takes longer (RFC 6298 section
-    /// 2.4 sets 1 s, systems as little as 200 ms).
-    const WINDOW: Duration = Duration::from_millis(20);
+    /// Copies follow each other within this many units, about 20 ms; a retransmission takes longer
+    /// (RFC 6298 section 2.4 sets 1 s, systems as little as 200 ms).
+    const WINDOW: u32 = 20;
 
-    /// True when the packet is a copy of a remembered one. Remembers it if not.
+    /// True when the packet is a copy of a remembered one. Remembers it.
     pub(super) fn is_copy(&mut self, heard: &Heard<&[u8]>) -> bool {
-        let print = heard.fingerprint();
-        let time = heard.stamp.time;
-        let copy = self.seen.iter().any(|&(seen, at)| {
-            seen == print && time.since(at) <= Self::WINDOW && at != Timestamp::default()
+        let (print, time) = (heard.fingerprint(), units(heard.stamp.time));
+        let filled = usize::from(self.filled);
+        let copy = (0..filled).any(|at| {
+            self.prints[at] == print && time.wrapping_sub(self.times[at]) <= Self::WINDOW
         });
-        if !copy {
-            self.remember(print, time);
-        }
+        self.remember(print, time);
         copy
     }
 
     /// Remembers a packet whatever it is.
     pub(super) fn note(&mut self, heard: &Heard<&[u8]>) {
-        self.remember(heard.fingerprint(), heard.stamp.time);
+        self.remember(heard.fingerprint(), units(heard.stamp.time));
     }
 
-    /// What is remembered after `later`, which came after this.
-    pub(super) fn then(&mut self, later: &Self) {
-        for step in 0..Self::LEN {
-            let (print, time) = later.seen[(usize::from(later.next) + step) % Self::LEN];
-            if time != Timestamp::default() {
-                self.remember(print, time);
-            }
-        }
-    }
-
-    fn remember(&mut self, print: u32, time: Timestamp) {
-        self.seen[usize::from(self.next) % Self::LEN] = (print, time);
+    fn remember(&mut self, print: u32, time: u32) {
+        let at = usize::from(self.next) % Self::LEN;
+        self.prints[at] = print;
+        self.times[at] = time;
         self.next = (self.next + 1) % Self::LEN as u8;
+        self.filled = self.filled.saturating_add(1).min(Self::LEN as u8);
     }
+}
+
+fn units(time: Timestamp) -> u32 {
+    (time.nanos() >> 20) as u32
 }

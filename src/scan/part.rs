@@ -185,9 +185,12 @@ impl Part {
             for heard in &log.early {
                 self.hear(key, heard.borrow(), out);
             }
+            // With fewer, all of them were heard just now.
+            if log.early.len() == Recent::LEN {
+                self.recent = later.recent;
+            }
             self.replay(key, &log.chunks, out);
         }
-        self.recent.then(&later.recent);
         self.tally.then(&later.tally);
         self.opening = self.opening.or(later.opening);
         self.tunnel = self.tunnel.or(later.tunnel);
