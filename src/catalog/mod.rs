@@ -12,8 +12,10 @@
 //! Nothing here does I/O, and nothing changes after it is built.
 
 mod builtin;
+mod diff;
 mod error;
 mod feature;
+mod import;
 mod label;
 mod lint;
 mod names;
@@ -26,10 +28,15 @@ mod read;
 mod rule;
 mod service_tags;
 mod site;
+mod write;
 
 pub use builtin::{builtin, names};
+pub use diff::{Change, Compare, Diff, Requirement, Terms};
 pub use error::{LoadError, LoadErrors, Mistake};
 pub use feature::{Condition, ConditionError, Feature, FeatureSet, UnknownFeature};
+pub use import::{
+    EnvironmentCheckerError, Imported, NotUnderstood, import_environment_checker, import_markdown,
+};
 pub use lint::{Finding, FindingKind, lint, lint_text};
 pub use names::NameMatcher;
 pub use pattern::{NamePattern, Specificity};

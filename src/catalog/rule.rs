@@ -360,7 +360,7 @@ impl PortRange {
         self.first <= other.first && other.last <= self.last
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         Self::new(first.trim().parse().ok()?, last.trim().parse().ok()?)
     }
@@ -436,7 +436,7 @@ pub(super) fn is_kebab(text: &str) -> bool {
 
 /// Checks a name pattern's form, not whether its placeholders are known.
 ///
-/// Accepts `x`, `*.x`, `.x`, `*` inside a label, and `{param}` as a label or part of one.
+/// Accepts `x`, `*.x`, `.x`, `*` inside a label or as one, and `{param}` as a label or part of one.
 pub(super) fn validate_fqdn_pattern(text: &str) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("`{text}` is no name pattern: {what}"));
     if text.contains("://") {
@@ -452,6 +452,12 @@ pub(super) fn validate_fqdn_pattern(text: &str) -> Result<(), String> {
         return wrong("an address goes into { cidr = .. }");
     }
     let name = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')).unwrap_or(text);
+    if name == "*" {
+        return wrong("for any name write \"*\" alone");
+    }
+    if text.contains("**") {
+        return wrong("one `*` is enough");
+    }
     if name.len() > 253 {
         return wrong("longer than 253 characters");
     }
@@ -469,9 +475,6 @@ pub(super) fn validate_fqdn_pattern(text: &str) -> Result<(), String> {
 fn check_label(label: &str) -> Result<(), String> {
     if label.is_empty() || label.len() > 63 {
         return Err("a label has 1 to 63 characters".into());
-    }
-    if label == "*" {
-        return Err("a whole label `*` is allowed in front only".into());
     }
     let mut outside = String::new();
     let mut rest = label;
@@ -541,6 +544,7 @@ mod tests {
             "*.data.mcr.microsoft.com",
             ".data.mcr.microsoft.com",
             "md-*.blob.storage.azure.net",
+            "a.*.blob.example",
             "*.hcp.{region}.azmk8s.io",
             "{acr}.{region}.data.azurecr.io",
             "_sip._tcp.example",
@@ -561,8 +565,8 @@ mod tests {
             ("10.0.0.1", "cidr"),
             ("1.2.3", "ends in a number"),
             ("a..b", "1 to 63"),
-            ("a.*.b", "in front only"),
-            ("*", "in front only"),
+            ("*", "alone"),
+            ("a**.b", "is enough"),
             ("a.{region.b", "without its"),
             ("a b.c", "` ` is in no"),
         ] {

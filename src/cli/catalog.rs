@@ -1,5 +1,7 @@
 //! `catalog`: look at requirements, check them, make them from documents, compare them.
 
+mod diff;
+mod import;
 mod lint;
 mod list;
 mod load;
@@ -21,6 +23,8 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Lint(lint::Args),
+    Import(import::Args),
+    Diff(diff::Args),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -37,6 +41,8 @@ impl Args {
             Command::List(args) => args.run(),
             Command::Show(args) => args.run(),
             Command::Lint(args) => args.run(),
+            Command::Import(args) => args.run(),
+            Command::Diff(args) => args.run(),
         }
     }
 }
