@@ -126,6 +126,7 @@ fn rare_frame(link: LinkType, span: Span<'_>, path: Path) -> Walk<'_> {
 }
 
 fn other_frame(link: u16, span: Span<'_>, path: Path) -> Walk<'_> {
+    const ARCNET: u16 = 7;
     const SLIP: u16 = 8;
     const FDDI: u16 = 10;
     const ATM_RFC1483: u16 = 11;
@@ -133,11 +134,15 @@ fn other_frame(link: u16, span: Span<'_>, path: Path) -> Walk<'_> {
     const FRELAY: u16 = 107;
     const ENC: u16 = 109;
     const PFLOG: u16 = 117;
+    const ARCNET_LINUX: u16 = 129;
     const PPI: u16 = 192;
     const PPP_WITH_DIR: u16 = 204;
     const NFLOG: u16 = 239;
     let after = |n: usize| span.skip(n).ok_or(Undecoded::TruncatedLink);
     match link {
+        ARCNET => arcnet(after(2)?, path),
+        // Two bytes of offset that say nothing.
+        ARCNET_LINUX => arcnet(after(4)?, path),
         SLIP => ip::any(after(16)?, path),
         FDDI => llc(after(13)?, path),
         ATM_RFC1483 => llc(span, path),
@@ -212,6 +217,39 @@ fn loopback(span: Span<'_>, path: Path) -> Walk<'_> {
         10 | 23 | 24 | 28 | 30 => ip::v6(rest, path),
         _ => Err(Undecoded::NotIp.into()),
     }
+}
+
+/// An ARCNET frame from its protocol on. Software fragments are not put together: the first is read
+/// as if the rest had been cut off, the others say nothing of IP.
+fn arcnet(span: Span<'_>, path: Path) -> Walk<'_> {
+    let (protocol, rest) = span.take::<1>().ok_or(Undecoded::TruncatedLink)?;
+    match protocol[0] {
+        // RFC 1051: nothing more in the header.
+        0xf0 => ip::v4(rest, path),
+        // RFC 1201 and, for IPv6, RFC 2497.
+        0xd4 => ip::v4(unsplit_arcnet(rest)?, path),
+        0xc4 => ip::v6(unsplit_arcnet(rest)?, path),
+        _ => Err(Undecoded::NotIp.into()),
+    }
+}
+
+/// Reads over the split flag and the sequence number (RFC 1201 section 2).
+fn unsplit_arcnet(span: Span<'_>) -> Result<Span<'_>, Undecoded> {
+    const EXCEPTION: u8 = 0xff;
+    let (h, rest) = span.take::<3>().ok_or(Undecoded::TruncatedLink)?;
+    let (flag, rest) = match h[0] {
+        // What came so far is padding; the header comes again.
+        EXCEPTION => {
+            let (h, rest) = rest.take::<4>().ok_or(Undecoded::TruncatedLink)?;
+            (h[1], rest)
+        }
+        flag => (flag, rest),
+    };
+    // 0 is a whole packet, odd the first of several fragments.
+    if flag != 0 && flag & 1 == 0 {
+        return Err(Undecoded::NotIp);
+    }
+    Ok(rest)
 }
 
 /// PPP captures hold Cisco HDLC too, told by its address byte.
@@ -394,6 +432,25 @@ mod tests {
         assert_eq!(decode(9, &[0xff, 3, 0xc0, 0x21]), Err(Undecoded::NotIp));
         assert_eq!(decode(253, &[]), Err(Undecoded::Netlink));
         assert_eq!(decode(147, &[]), Err(Undecoded::UnsupportedLinkType));
+    }
+
+    #[test]
+    fn arcnet_old_and_new() {
+        for head in [
+            // RFC 1051; RFC 1201: whole, the first of two fragments, an exception frame.
+            &[0xf0][..],
+            &[0xd4, 0, 0, 1],
+            &[0xd4, 1, 0, 1],
+            &[0xd4, 0xff, 0xff, 0xff, 0xd4, 0, 0, 1],
+        ] {
+            assert_eq!(decode(7, &[&[0xbe, 0x50], head].concat()), Ok(()));
+            assert_eq!(decode(129, &[&[0xbe, 0x50, 0xab, 8], head].concat()), Ok(()));
+        }
+        // ARP; the second fragment, also as an exception.
+        for head in [&[0xf1][..], &[0xd4, 2, 0, 1], &[0xd4, 0xff, 0xff, 0xff, 0xd4, 2, 0, 1]] {
+            assert_eq!(decode(7, &[&[0xbe, 0x50], head].concat()), Err(Undecoded::NotIp));
+        }
+        assert_eq!(decode(129, &[0xbe, 0x50, 0, 0, 0xc4, 0, 0, 1]), Err(Undecoded::TruncatedIp));
     }
 
     #[test]
