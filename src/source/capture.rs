@@ -6,12 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use memmap2::Mmap;
-
 use super::{
     Cursor, Damage, DamageKind, Frame, InputStats, Progress, Records, SourceError,
     format::{self, Encoding},
-    map,
+    map::{self, Mmap},
     records::{HEAD, Step, header_len},
     stats::Tally,
     stream::Stream,

@@ -3,7 +3,8 @@
 
 use std::{fs::File, io};
 
-use memmap2::{Advice, Mmap};
+use memmap2::Advice;
+pub(super) use memmap2::Mmap;
 
 /// Maps a file for one pass from front to back.
 ///
