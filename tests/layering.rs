@@ -28,7 +28,7 @@ const PARSERS: [(&str, &str); 10] = [
     ("tls_parser", "extract/tls/message.rs"),
     ("dns_parser", "extract/dns/plain.rs"),
     ("x509_parser", "extract/tls/certificate.rs"),
-    ("ring", "extract/quic/crypto.rs"),
+    ("ring", "extract/quic/protection.rs"),
     ("humantime", "base/stamp.rs"),
 ];
 
