@@ -45,12 +45,16 @@ pub(crate) fn read(
     if inputs.files.is_empty() {
         bail!("nothing to read: name capture files, `-` for standard input, or -i IFACE");
     }
-    let plan = plan(&inputs.files)?;
+    let plan = plan(&inputs.files);
     for skipped in &plan.skipped {
         eprintln!("egress-auditor: {}: skipped: {}", skipped.path.display(), skipped.reason);
     }
     let mut stats = Vec::new();
-    let mut errors = Vec::new();
+    let mut errors = plan.errors;
+    if plan.inputs.is_empty() {
+        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        bail!("{}", lines.join("\n"));
+    }
     for (index, input) in (0..).zip(&plan.inputs) {
         let mut capture = match Capture::open(&input.path, index) {
             Ok(capture) => capture,

@@ -50,9 +50,6 @@ pub enum SourceError {
         /// What and what to do.
         what: String,
     },
-    /// More than one of the inputs can't be read.
-    #[error("{}", Lines(.0))]
-    Several(Vec<SourceError>),
 }
 
 /// What is wrong with the bytes of a capture, and where. All that lies before is good.
@@ -99,17 +96,5 @@ impl Damage {
         let what =
             format!("{what}; reading ends here, copy the capture anew if it was transferred");
         Self::new(offset, DamageKind::Corrupt, what)
-    }
-}
-
-struct Lines<'a>(&'a [SourceError]);
-
-impl fmt::Display for Lines<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, error) in self.0.iter().enumerate() {
-            let separator = if i == 0 { "" } else { "\n" };
-            write!(f, "{separator}{error}")?;
-        }
-        Ok(())
     }
 }

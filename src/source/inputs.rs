@@ -9,13 +9,16 @@ use super::{Capture, SourceError};
 use crate::base::Timestamp;
 
 /// The inputs of one run, in the order in which to read them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Plan {
     /// What to read: files by the time of their first frame, so that rotated captures are one
     /// capture; then files without frames by path; then streams as they were named.
     pub inputs: Vec<Input>,
     /// What lies in the named folders, or was named twice, and isn't read.
     pub skipped: Vec<Skipped>,
+    /// What can't be read: a named file that isn't a capture, a folder without any, a file that
+    /// can't be opened, `-` named twice.
+    pub errors: Vec<SourceError>,
 }
 
 /// One file or stream to read.
@@ -40,12 +43,7 @@ pub struct Skipped {
 
 /// Finds the captures that `paths` name (files, folders, pipes, `-`), and their order. Of folders,
 /// the files in them that are captures by their first bytes; not the folders in them.
-///
-/// # Errors
-///
-/// When a named file can't be read or isn't a capture, a folder holds none or a file that can't be
-/// opened, or `-` is named twice. All of them are listed.
-pub fn plan<P: AsRef<Path>>(paths: &[P]) -> Result<Plan, SourceError> {
+pub fn plan<P: AsRef<Path>>(paths: &[P]) -> Plan {
     let mut survey = Survey::default();
     for path in paths {
         survey.named(path.as_ref());
@@ -56,7 +54,6 @@ pub fn plan<P: AsRef<Path>>(paths: &[P]) -> Result<Plan, SourceError> {
 #[derive(Default)]
 struct Survey {
     plan: Plan,
-    errors: Vec<SourceError>,
     seen: HashSet<PathBuf>,
 }
 
@@ -74,10 +71,10 @@ impl Survey {
             Ok(metadata) if metadata.is_dir() => self.folder(path),
             Ok(metadata) if metadata.is_file() => match peek(path) {
                 Ok(input) => self.file(input),
-                Err(error) => self.errors.push(error),
+                Err(error) => self.plan.errors.push(error),
             },
             Ok(_) => self.stream(path),
-            Err(cause) => self.errors.push(SourceError::Open { path: path.to_owned(), cause }),
+            Err(cause) => self.plan.errors.push(SourceError::Open { path: path.to_owned(), cause }),
         }
     }
 
@@ -88,7 +85,7 @@ impl Survey {
             Ok(files) => files,
             Err(cause) => {
                 let path = folder.to_owned();
-                return self.errors.push(SourceError::Open { path, cause });
+                return self.plan.errors.push(SourceError::Open { path, cause });
             }
         };
         files.retain(|path| path.is_file());
@@ -106,7 +103,7 @@ impl Survey {
                 }
                 Err(error) => {
                     found = true;
-                    self.errors.push(error);
+                    self.plan.errors.push(error);
                 }
             }
         }
@@ -129,7 +126,7 @@ impl Survey {
 
     fn refuse(&mut self, path: &Path, what: &'static str) {
         let path = path.to_owned();
-        self.errors.push(SourceError::Input { path, what });
+        self.plan.errors.push(SourceError::Input { path, what });
     }
 
     fn is_new(&mut self, path: &Path) -> bool {
@@ -137,7 +134,7 @@ impl Survey {
         self.seen.insert(real)
     }
 
-    fn finish(mut self) -> Result<Plan, SourceError> {
+    fn finish(mut self) -> Plan {
         // Stable: streams stay as they were named.
         self.plan.inputs.sort_by(|a, b| match (a.stream, b.stream) {
             (false, false) => {
@@ -145,11 +142,7 @@ impl Survey {
             }
             (a, b) => a.cmp(&b),
         });
-        match self.errors.len() {
-            0 => Ok(self.plan),
-            1 => Err(self.errors.remove(0)),
-            _ => Err(SourceError::Several(self.errors)),
-        }
+        self.plan
     }
 }
 
@@ -192,7 +185,7 @@ mod tests {
         fs::create_dir(folder.path().join("sub")).unwrap();
         fs::write(folder.path().join("sub/deeper"), capture(1)).unwrap();
 
-        let plan = plan(&[folder.path(), Path::new("-"), &folder.path().join("ring1")]).unwrap();
+        let plan = plan(&[folder.path(), Path::new("-"), &folder.path().join("ring1")]);
         let expected = ["ring2", "a-tie", "ring3", "ring1", "empty", "-"];
         assert_eq!(names(&plan), expected);
         assert_eq!(plan.inputs[0].first, Some(Timestamp::from_parts(10, 0)));
@@ -212,9 +205,10 @@ mod tests {
         let bare = folder.path().join("bare");
         fs::create_dir(&bare).unwrap();
         let dash = PathBuf::from("-");
-        let error = plan(&[&text, &missing, &bare, &dash, &dash]).unwrap_err();
-        let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
-        assert_eq!(lines.len(), 4, "{error}");
+        let plan = plan(&[&text, &missing, &bare, &dash, &dash]);
+        let lines: Vec<String> = plan.errors.iter().map(ToString::to_string).collect();
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        assert_eq!(names(&plan), ["-"]);
         assert!(lines[0].contains("text, not a capture"));
         assert!(lines[1].contains("cannot open"));
         assert!(lines[2].contains("holds no captures"));
@@ -226,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cut");
         fs::write(&path, &capture(5)[..30]).unwrap();
-        let plan = plan(&[path]).unwrap();
+        let plan = plan(&[path]);
         assert_eq!(plan.inputs[0].first, None);
     }
 }

@@ -49,8 +49,8 @@ const PUBLIC_CAS: [&str; 34] = [
 ];
 
 impl<'i> Inspection<'i> {
-    /// Looks for CAs that show themselves: outside the Web PKI, one issuer signs for names of
-    /// publishers that have nothing in common.
+    /// Looks for CAs that show themselves: outside the Web PKI, with their own root sent along,
+    /// signing for names of publishers that have nothing in common.
     pub fn new(census: &'i Census, profile: &'i Profile) -> Self {
         let mut by_issuer: BTreeMap<&str, (BTreeSet<&str>, bool)> = BTreeMap::new();
         for connection in &census.connections {
@@ -63,9 +63,8 @@ impl<'i> Inspection<'i> {
             }
         }
         let resigns = |(issuer, (domains, root)): (&'i str, (BTreeSet<&str>, bool))| {
-            let enough = if root { 2 } else { 3 };
             let public = PUBLIC_CAS.iter().any(|ca| issuer.to_lowercase().contains(ca));
-            (domains.len() >= enough && !public).then_some(issuer)
+            (root && domains.len() >= 2 && !public).then_some(issuer)
         };
         Self { profile, shown: by_issuer.into_iter().filter_map(resigns).collect() }
     }

@@ -17,7 +17,7 @@ pub(super) fn level_of_headings(path: &[&str]) -> Level {
         let title = title.to_lowercase();
         title.contains("recommended") || title.contains("optional")
     };
-    if path.iter().any(|title| recommended(&title)) { Level::Recommended } else { Level::Required }
+    if path.iter().any(|title| recommended(title)) { Level::Recommended } else { Level::Required }
 }
 
 /// True when at least one of the features is on.
