@@ -439,7 +439,9 @@ fn perform(acts: &[Act], scripts: &[usize]) -> Vec<OwnedFrame> {
                 // A SYN's data begins behind the SYN.
                 let before = if syn { 0 } else { 1 + offset as u32 };
                 let seq = ISNS[isn[side]].wrapping_add(before).wrapping_add(shift);
-                let ack = ISNS[isn[1 - side]].wrapping_add(1);
+                // A SYN-ACK may accept data that came with the SYN (RFC 7413).
+                let accepted = if syn && len % 3 == 0 { offset as u32 } else { 0 };
+                let ack = ISNS[isn[1 - side]].wrapping_add(1 + accepted);
                 // Most SYNs carry nothing.
                 let payload = if syn && len % 4 > 0 { &[] } else { payload };
                 packets::tcp(now, ends, flags, (seq, ack), payload)

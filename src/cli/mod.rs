@@ -16,7 +16,17 @@ pub(crate) const EXIT_ERROR: u8 = 2;
 
 /// Tells from packets which required destinations are blocked, which reached ones nobody expected.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100, propagate_version = true)]
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  egress-auditor audit node.pcap
+  egress-auditor audit --profile site.toml --format json captures/ > report.json
+  egress-auditor observe node.pcap"
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -14,8 +14,11 @@ use super::{EXIT_ERROR, Inputs, read::read, site};
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  egress-auditor observe node.pcap | jq 'select(.event == \"tls_client_hello\") | .sni'
-  egress-auditor observe -i eth0")]
+  egress-auditor observe node.pcap
+  egress-auditor observe captures/ | jq 'select(.event == \"tls_client_hello\") | .sni'
+  tcpdump -w - -i eth0 | egress-auditor observe -
+
+Exit codes: 0 read to the end, 2 usage or input error (what could be read is printed).")]
 pub(crate) struct Args {
     #[command(flatten)]
     inputs: Inputs,

@@ -85,6 +85,14 @@ pub(crate) fn read(
             break;
         }
     }
+    if stats.is_empty() && !errors.is_empty() {
+        // Not even an empty capture: there is nothing to report on.
+        let error = match errors.len() {
+            1 => errors.remove(0),
+            _ => SourceError::Several(errors),
+        };
+        return Err(error.into());
+    }
     let interrupted = stop.load(Ordering::Relaxed);
     let census = scanner.finish().conclude(sink);
     Ok(Reading { census, inputs: stats, errors, interrupted })

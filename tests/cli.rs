@@ -1,0 +1,217 @@
+//! The command as scripts use it: help, exit codes, inputs, outputs.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+#[path = "common/command.rs"]
+mod run;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use flate2::{Compression, write::GzEncoder};
+use run::{Run, command, run, run_with};
+use serde_json::Value;
+
+/// A capture with a blocked rule.
+fn blocked() -> PathBuf {
+    common::fixtures().join("syn-dropped/capture.pcap")
+}
+
+/// A capture with a destination that no rule explains, and nothing blocked.
+fn unexpected() -> PathBuf {
+    common::fixtures().join("unexpected/capture.pcap")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn report(run: &Run) -> Value {
+    serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"))
+}
+
+fn audit_json(args: &[&str]) -> Run {
+    run(["audit", "--format", "json"].iter().chain(args))
+}
+
+#[test]
+fn help_shows_examples() {
+    for args in [&["--help"][..], &["audit", "--help"], &["observe", "--help"], &["audit", "-h"]] {
+        let run = run(args);
+        assert_eq!(run.code, Some(0), "{args:?}");
+        assert!(run.stdout.contains("Examples:\n  egress-auditor "), "{args:?}: {}", run.stdout);
+        assert!(run.stdout.contains("Usage: egress-auditor"), "{args:?}");
+        assert_eq!(run.stderr, "", "{args:?}");
+    }
+    let version = run(["--version"]);
+    assert_eq!(version.stdout, format!("egress-auditor {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let capture = blocked();
+    let capture = text(&capture);
+    for (args, said) in [
+        (&[][..], "Usage"),
+        (&["frobnicate"], "frobnicate"),
+        (&["audit", "--frobnicate", capture], "--frobnicate"),
+        (&["audit", "--format", "xml", capture], "xml"),
+        (&["audit", "--fail-on", "everything", capture], "everything"),
+        (&["audit"], "nothing to read"),
+        (&["observe"], "nothing to read"),
+        (&["audit", "--profile", "no-such.toml", capture], "no-such.toml"),
+        (&["audit", "--catalog", "no-such", capture], "no-such"),
+        (&["audit", "--service-tags", "no-such.json", capture], "no-such.json"),
+    ] {
+        let run = run(args);
+        assert_eq!(run.code, Some(2), "{args:?}: {run:?}");
+        assert!(run.stderr.contains(said), "{args:?}: {}", run.stderr);
+        assert_eq!(run.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn missing_files_are_named() {
+    for command in ["audit", "observe"] {
+        let run = run([command, "no-such.pcap"]);
+        assert_eq!((run.code, &*run.stdout), (Some(2), ""));
+        assert!(run.stderr.contains("no-such.pcap: cannot open: "), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn all_ways_in_give_the_same_findings() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(blocked()).unwrap();
+    let plain = folder.path().join("a.pcap");
+    fs::write(&plain, &bytes).unwrap();
+    let of_folder = audit_json(&[text(folder.path())]);
+    let gz = folder.path().join("a.pcap.gz");
+    let mut encoder = GzEncoder::new(fs::File::create(&gz).unwrap(), Compression::fast());
+    encoder.write_all(&bytes).unwrap();
+    encoder.finish().unwrap();
+    let zst = folder.path().join("a.pcap.zst");
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    fs::write(&zst, ruzstd::encoding::compress_to_vec(&bytes[..], level)).unwrap();
+
+    let expected = report(&audit_json(&[text(&plain)]));
+    assert_eq!(expected["summary"]["required"]["blocked"], 1);
+    let stdin = |bytes: &[u8]| run_with(["audit", "--format", "json", "-"], bytes);
+    let runs = [
+        of_folder,
+        audit_json(&[text(&gz)]),
+        audit_json(&[text(&zst)]),
+        stdin(&bytes),
+        stdin(&fs::read(&gz).unwrap()),
+        stdin(&fs::read(&zst).unwrap()),
+    ];
+    for run in runs {
+        assert_eq!((run.code, &*run.stderr), (Some(1), ""));
+        let told = report(&run);
+        for part in ["coverage", "rules", "destinations", "summary"] {
+            assert_eq!(told[part], expected[part]);
+        }
+        assert_eq!(told["inputs"][0]["frames"], expected["inputs"][0]["frames"]);
+    }
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    let (blocked, unexpected) = (blocked(), unexpected());
+    let both = [text(&blocked), text(&unexpected)];
+    let first = audit_json(&both);
+    assert_eq!(first.stdout, audit_json(&both).stdout);
+    assert_eq!(report(&first)["inputs"].as_array().unwrap().len(), 2);
+    assert_eq!(report(&first)["schema"], "egress-auditor/report/1");
+}
+
+#[test]
+fn output_goes_to_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("report.txt");
+    let capture = blocked();
+    for option in ["-o", "--output"] {
+        let run = run(["audit", option, text(&out), text(&capture)]);
+        assert_eq!((run.code, &*run.stdout, &*run.stderr), (Some(1), "", ""));
+        let written = fs::read_to_string(&out).unwrap();
+        assert!(written.starts_with("Egress audit\n") && written.contains("BLOCKED (1)"));
+    }
+    let nowhere = folder.path().join("no/such/folder");
+    let run = run(["audit", "-o", text(&nowhere), text(&capture)]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.stderr.contains("cannot write"), "{}", run.stderr);
+}
+
+#[test]
+fn fail_on_selects_the_exit_code() {
+    let (blocked, unexpected) = (blocked(), unexpected());
+    for (capture, classes, code) in [
+        (&blocked, None, 1),
+        (&blocked, Some("blocked"), 1),
+        (&blocked, Some("none"), 0),
+        (&blocked, Some("degraded"), 0),
+        (&blocked, Some("degraded,blocked"), 1),
+        (&blocked, Some("unexpected"), 0),
+        (&blocked, Some("inconclusive"), 0),
+        (&blocked, Some("not-exercised"), 1),
+        (&unexpected, None, 0),
+        (&unexpected, Some("unexpected"), 1),
+        (&unexpected, Some("blocked,unexpected"), 1),
+        (&unexpected, Some("ambiguous,conditional"), 0),
+    ] {
+        let profile = capture.with_file_name("profile.toml");
+        let mut args = vec!["audit", "--profile", text(&profile), text(capture)];
+        args.extend(classes.iter().flat_map(|classes| ["--fail-on", classes]));
+        let run = run(&args);
+        assert_eq!(run.code, Some(code), "{args:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn every_observation_is_a_line_of_json() {
+    for case in common::cases() {
+        let run = run(["observe", text(&case.join("capture.pcap"))]);
+        assert_eq!((run.code, &*run.stderr), (Some(0), ""));
+        for line in run.stdout.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line["event"].is_string() && line["ts"].is_string() && line["frame"].is_u64());
+        }
+    }
+}
+
+/// A reader that has seen enough (`| head -1`) ends the command, without a word.
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let bytes = fs::read(unexpected()).unwrap();
+    for args in [&["observe", "-"][..], &["audit", "-"], &["audit", "--format", "json", "-"]] {
+        let mut child = command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Closed before the command has anything to write.
+        drop(child.stdout.take());
+        child.stdin.take().unwrap().write_all(&bytes).unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!((child.wait().unwrap().code(), &*said), (Some(0), ""), "{args:?}");
+    }
+}
+
+#[test]
+fn head_takes_one_line() {
+    let shell = format!(
+        "'{}' observe '{}' | head -1",
+        env!("CARGO_BIN_EXE_egress-auditor"),
+        text(&unexpected())
+    );
+    let output = Command::new("sh").args(["-c", &shell]).output().unwrap();
+    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
+    assert!(output.stderr.is_empty());
+}
