@@ -455,6 +455,44 @@ fn perform(acts: &[Act], scripts: &[usize]) -> Vec<OwnedFrame> {
     frames
 }
 
+/// Only so many bytes of each direction are looked at, counted from its beginning, wherever the
+/// capture is cut.
+#[test]
+fn what_is_looked_at_ends_at_the_same_byte() {
+    let client = (Ipv4Addr::new(10, 77, 1, 10), 40_000);
+    let server = (Ipv4Addr::new(203, 0, 113, 10), 9000);
+    let mut random = Random(5);
+    let mut found = Vec::new();
+    for filler in 40..52_u32 {
+        let mut frames = Vec::new();
+        let mut next = [1000_u32, 5000];
+        let mut say = |side: usize, flags: u8, payload: &[u8]| {
+            let ends = [(client, server), (server, client)][side];
+            let at = Timestamp::from_parts(1_800_000_000, frames.len() as u64 * 1_000_000);
+            frames.push(packets::tcp(at, ends, flags, (next[side], next[1 - side]), payload));
+            next[side] += payload.len() as u32 + u32::from(flags & SYN != 0);
+        };
+        say(0, SYN, &[]);
+        say(1, SYN | ACK, &[]);
+        for _ in 0..filler {
+            say(0, PSH | ACK, &[0xee; 1400]);
+            say(1, ACK, b"yes");
+        }
+        for _ in 0..4 {
+            say(0, PSH | ACK, &SCRIPTS[0][0]);
+            say(1, PSH | ACK, &SCRIPTS[0][1]);
+        }
+        let subject = Subject::new(frames, Setting::default());
+        found.push(!subject.whole.observations.is_empty());
+        for _ in 0..12 {
+            let cuts = random.cuts(6, subject.frames.len());
+            let told = subject.cut(&cuts, |pairs| random.below(pairs));
+            subject.check(&told, &format!("behind {filler} segments, cut at {cuts:?}"));
+        }
+    }
+    assert!(found.contains(&true) && found.contains(&false), "{found:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 
