@@ -1,6 +1,6 @@
 //! What came, went and changed between two versions of a catalog.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 
@@ -78,6 +78,9 @@ pub enum Compare {
     Endpoints,
 }
 
+/// How many lines of one endpoint are searched for the same one in another cloud.
+const MAX_NEAR: usize = 64;
+
 impl Diff {
     /// Compares two lists of rules. Ids, services, words about the use and the order of rules don't
     /// count.
@@ -101,14 +104,14 @@ impl Diff {
     }
 
     fn add(&mut self, place: &Place, mut before: Vec<Terms>, mut after: Vec<Terms>) {
-        pairs(&mut before, &mut after, |a, b| a == b);
+        pairs(&mut before, &mut after, Terms::clone);
         // The same section with other terms is a change, and so is another section with the same
         // ports, as when a heading was renamed.
-        let mut changed = pairs(&mut before, &mut after, |a, b| a.section == b.section);
-        changed.extend(pairs(&mut before, &mut after, |a, b| a.ports == b.ports));
+        let mut changed = pairs(&mut before, &mut after, |terms| terms.section.clone());
+        changed.extend(pairs(&mut before, &mut after, |terms| terms.ports.clone()));
         for (old, new) in changed {
             let near =
-                self.changed.iter_mut().rev().take_while(|c| {
+                self.changed.iter_mut().rev().take(MAX_NEAR).take_while(|c| {
                     place.is(c.transport, &c.destination, c.scope, c.from.as_deref())
                 });
             match near.into_iter().find(|c| c.old == old && c.new == new) {
@@ -174,10 +177,10 @@ impl Place {
     /// Adds to the list, or the cloud to what is there already.
     fn list(&self, terms: Vec<Terms>, list: &mut Vec<Requirement>) {
         for terms in terms {
-            let near = list
-                .iter_mut()
-                .rev()
-                .take_while(|r| self.is(r.transport, &r.destination, r.scope, r.from.as_deref()));
+            let near =
+                list.iter_mut().rev().take(MAX_NEAR).take_while(|r| {
+                    self.is(r.transport, &r.destination, r.scope, r.from.as_deref())
+                });
             match near.into_iter().find(|r| r.terms == terms) {
                 Some(requirement) => requirement.cloud.push(self.cloud),
                 None => list.push(self.requirement(terms)),
@@ -258,21 +261,27 @@ fn bare_terms(rule: &Rule) -> Vec<Terms> {
     }
 }
 
-/// Takes out the pairs that belong together, in order.
-fn pairs(
+/// Takes out the pairs with the same key, in order.
+fn pairs<K: Ord>(
     before: &mut Vec<Terms>,
     after: &mut Vec<Terms>,
-    belong: impl Fn(&Terms, &Terms) -> bool,
+    key: impl Fn(&Terms) -> K,
 ) -> Vec<(Terms, Terms)> {
+    let mut partners: BTreeMap<K, VecDeque<Terms>> = BTreeMap::new();
+    for new in after.drain(..) {
+        partners.entry(key(&new)).or_default().push_back(new);
+    }
     let mut found = Vec::new();
     let mut left = Vec::new();
     for old in before.drain(..) {
-        match after.iter().position(|new| belong(&old, new)) {
-            Some(at) => found.push((old, after.remove(at))),
+        match partners.get_mut(&key(&old)).and_then(VecDeque::pop_front) {
+            Some(new) => found.push((old, new)),
             None => left.push(old),
         }
     }
     *before = left;
+    after.extend(partners.into_values().flatten());
+    after.sort();
     found
 }
 

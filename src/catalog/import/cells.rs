@@ -11,10 +11,14 @@ pub(super) struct Plain {
 }
 
 /// Stands for a placeholder that is no parameter.
-pub(super) const UNKNOWN: &str = "{?}";
+pub(super) const UNKNOWN: &str = "{_}";
 
 /// Longest text in angle brackets or braces that is taken for a tag or placeholder.
 const MAX_BRACKET: usize = 120;
+
+/// How far the end of a link's target or a footnote is looked for. Without a limit, many openings
+/// that never end would take quadratic time.
+const MAX_TARGET: usize = 2048;
 
 /// A star that is surely no emphasis, until the end.
 const STAR: char = '\u{e000}';
@@ -88,7 +92,7 @@ impl Cleaner<'_> {
             self.out.push('\n');
         } else if name == "sup" && !inner.starts_with('/') {
             // A footnote's number would grow onto the name before it.
-            self.rest = rest.split_once("</sup>").map_or(rest, |(_, rest)| rest);
+            self.rest = after_near(rest, "</sup>").unwrap_or(rest);
             return;
         } else if !TEXT_TAGS.contains(&&*name) {
             self.placeholder(inner);
@@ -147,11 +151,20 @@ fn enclosed(text: &str, close: char) -> Option<(&str, &str)> {
 /// Skips a link's target, after the `]` of its text.
 fn after_link(text: &str) -> &str {
     let close = match text.as_bytes().first() {
-        Some(b'(') => ')',
-        Some(b'[') => ']',
+        Some(b'(') => ")",
+        Some(b'[') => "]",
         _ => return text,
     };
-    text[1..].split_once(close).map_or(text, |(_, rest)| rest)
+    after_near(&text[1..], close).unwrap_or(text)
+}
+
+/// What follows the first `end`, when that is near.
+fn after_near<'t>(text: &'t str, end: &str) -> Option<&'t str> {
+    let mut near = MAX_TARGET.min(text.len());
+    while !text.is_char_boundary(near) {
+        near -= 1;
+    }
+    text[..near].find(end).map(|at| &text[at + end.len()..])
 }
 
 /// The parameter that a placeholder's text means.
@@ -181,14 +194,17 @@ fn param(written: &str) -> Option<Param> {
     })
 }
 
+/// Longest name of a character reference, with its `;`.
+const MAX_ENTITY: usize = 12;
+
 /// Decodes the character references that documents use; others stay as they are.
 fn decode_entities(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('&') {
         out.push_str(before);
-        let name =
-            after.split(';').next().filter(|name| name.len() <= 10 && name.len() < after.len());
+        let end = after.bytes().take(MAX_ENTITY).position(|byte| byte == b';');
+        let name = end.map(|end| &after[..end]);
         match name.and_then(entity) {
             Some((c, len)) => {
                 out.push(c);
@@ -262,7 +278,7 @@ mod tests {
     #[test]
     fn keeps_stars_and_placeholders() {
         for (marked, text) in [
-            ("**`*:1194`** <br/> *Or* <BR>x", "  *:1194  \n Or \nx"),
+            ("**`*:1194`** <br/> *Or* <BR>x", " *:1194  \n Or \nx"),
             (
                 "*.a.example,*.b.example,<br> \\*.c.example",
                 "*.a.example,*.b.example,\n *.c.example",
@@ -284,7 +300,7 @@ mod tests {
         let odd = plain("<your vault>.vault.example");
         assert_eq!(
             (&*odd.text, &odd.unknown[..]),
-            ("{?}.vault.example", &["your vault".to_owned()][..])
+            ("{_}.vault.example", &["your vault".to_owned()][..])
         );
     }
 }

@@ -1,6 +1,6 @@
 //! A catalog in the making.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::{
     super::{
@@ -15,7 +15,8 @@ const MAX_PART: usize = 60;
 
 pub(super) struct Draft {
     catalog: Catalog,
-    ids: HashSet<String>,
+    /// Ids in use, with the number that the next one of that name gets.
+    ids: HashMap<String, usize>,
     not_understood: Vec<NotUnderstood>,
 }
 
@@ -49,7 +50,7 @@ impl Draft {
             rules: Vec::new(),
             name,
         };
-        Self { catalog, ids: HashSet::new(), not_understood: Vec::new() }
+        Self { catalog, ids: HashMap::new(), not_understood: Vec::new() }
     }
 
     pub(super) fn report(&mut self, line: usize, text: &str, why: impl Into<String>) {
@@ -104,12 +105,21 @@ impl Draft {
         let plain = format!("{}{cloud}/{service}/{target}", self.catalog.name);
         let port = requirement.ports.first().map(|port| format!("-{}", port.first()));
         let longer = format!("{plain}-{}{}", requirement.transport, port.unwrap_or_default());
-        let id = if self.ids.contains(&plain) || target == "any" { longer } else { plain };
-        let numbered = (2..).map(|n| format!("{id}-{n}"));
-        let id = std::iter::once(id.clone()).chain(numbered).find(|id| !self.ids.contains(id));
-        let id = id.unwrap_or_default();
-        self.ids.insert(id.clone());
-        id
+        let taken = self.ids.contains_key(&plain);
+        self.unused(if taken || target == "any" { longer } else { plain })
+    }
+
+    /// The id itself, or the first free one with a number.
+    fn unused(&mut self, id: String) -> String {
+        let mut number = self.ids.get(&id).copied().unwrap_or(1);
+        let mut free = id.clone();
+        while self.ids.contains_key(&free) {
+            number += 1;
+            free = format!("{id}-{number}");
+        }
+        self.ids.insert(id, number);
+        self.ids.entry(free.clone()).or_insert(1);
+        free
     }
 }
 

@@ -32,6 +32,9 @@ pub(super) struct Endpoint {
     pub(super) cloud: Vec<Cloud>,
 }
 
+/// Most destinations of one cell.
+const MAX_ENDPOINTS: usize = 1000;
+
 /// Reads a cell. `tags` is true in a column of service tags.
 pub(super) fn named(cell: &str, tags: bool) -> Named {
     let plain = cells::plain(cell);
@@ -93,6 +96,10 @@ impl Named {
     fn words(&mut self, text: &str, mut tags: bool, said: &mut String) {
         for word in text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')) {
             match read(word, tags) {
+                Word::Endpoint(_) if self.endpoints.len() == MAX_ENDPOINTS => {
+                    let why = format!("more than {MAX_ENDPOINTS} destinations: left out");
+                    self.odd.push((shortened(word, 80), why));
+                }
                 Word::Endpoint(endpoint) => self.endpoints.push(endpoint),
                 Word::Odd(why) => self.odd.push((shortened(word, 80), why)),
                 Word::Plain => {
@@ -320,7 +327,7 @@ mod tests {
             assert_eq!(shown(cell), expected, "{cell}");
         }
         assert!(named("a.example or b.example", false).alternatives);
-        let odd = named("*.x_y$.example, a.b.c.1", false);
+        let odd = named("*.x_y$.example, ab.c.d.1", false);
         assert_eq!(odd.odd.len(), 2, "{:?}", odd.odd);
         assert_eq!(named("Storage", true).endpoints.len(), 1);
     }

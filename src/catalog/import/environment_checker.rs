@@ -175,9 +175,9 @@ fn own_services(port: Option<PortRange>, row: &[Service]) -> Vec<Service> {
     match port {
         Some(_) if row.iter().any(|service| service.port == port) => row.to_vec(),
         Some(_) => {
-            let first = row.first();
-            let transport = first.map_or(Transport::Tcp, |service| service.transport);
-            vec![Service::new(transport, first.map(|service| service.app), port)]
+            let transport = row.first().map_or(Transport::Tcp, |service| service.transport);
+            let app = row.first().map(|service| service.app).filter(|_| row.len() == 1);
+            vec![Service::new(transport, app, port)]
         }
         None if row.is_empty() => vec![Service::new(Transport::Tcp, None, None)],
         None => row.to_vec(),

@@ -51,6 +51,10 @@ fn marked_parts(text: &str) -> impl Iterator<Item = &str> {
 fn destination(word: &str) -> Option<Destination> {
     let word = word.trim_end_matches([',', ';', ')']).trim_start_matches('(');
     let found = endpoint(word)?.destination;
+    // `kubernetes.example/name` is the key of an annotation or the like.
+    if word.contains('/') && !word.contains("://") && !matches!(found, Destination::Cidr(_)) {
+        return None;
+    }
     let counts = match &found {
         Destination::Fqdn(name) => !FILE_ENDINGS.contains(&name.rsplit('.').next()?),
         Destination::ServiceTag(_) => true,
@@ -102,6 +106,7 @@ mod tests {
             "Edit `values.yaml`, see [the guide](https://docs.x.example/a.md)",
             "The port list below, 3 nodes in each pool",
             "Use `kubectl get pods` in `kube-system`.",
+            "Annotate pods with `kubernetes.x.example/set-host`.",
         ] {
             let found = names_destination(sentence).is_some() || names_port(sentence);
             assert!(!found, "{sentence}");

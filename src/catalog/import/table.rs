@@ -1,6 +1,6 @@
 //! From tables to rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     super::{App, Cloud, Condition, Destination, Feature, Level, PortRange, Scope, Transport},
@@ -10,7 +10,7 @@ use super::{
     conditions,
     draft::{Draft, Requirement},
     endpoint::{Endpoint, Named, named},
-    markdown::{Page, Row, Table},
+    markdown::{Heading, Page, Row, Table},
     ports::{Service, services},
     prose, shortened,
 };
@@ -22,6 +22,8 @@ pub(super) struct Tables<'p, 't> {
     tells_clouds: bool,
     /// How many headings end in each path.
     paths: HashMap<Vec<&'p str>, usize>,
+    /// What headings that name a cloud say besides, by the heading above them.
+    of_clouds: HashSet<(Option<usize>, Vec<String>)>,
 }
 
 /// What a row inherits.
@@ -46,7 +48,9 @@ impl<'p, 't> Tables<'p, 't> {
         let other = |text: &str| clouds_in(text).iter().any(|&cloud| cloud != Cloud::Public);
         let tells_clouds =
             page.headings.iter().any(|heading| other(&heading.title)) || cells.copied().any(other);
-        Self { page, tells_clouds, paths }
+        let of_cloud = page.headings.iter().filter(|heading| !clouds_in(&heading.title).is_empty());
+        let of_clouds = of_cloud.map(|h| (h.parent, without_clouds(&h.title))).collect();
+        Self { page, tells_clouds, paths, of_clouds }
     }
 
     pub(super) fn read(&self, draft: &mut Draft) {
@@ -57,6 +61,10 @@ impl<'p, 't> Tables<'p, 't> {
                 table.rows.iter().for_each(|row| self.row(row, &columns, &place, draft));
             } else if columns.lists_internal_ports() {
                 let place = self.place(table);
+                if let Some(first) = table.rows.first() {
+                    let why = "the table names no servers: taken as `*`, any host of the site";
+                    draft.report(first.line.number, first.line.text, why);
+                }
                 table.rows.iter().for_each(|row| internal_row(row, &columns, &place, draft));
             } else {
                 for row in &table.rows {
@@ -91,20 +99,18 @@ impl<'p, 't> Tables<'p, 't> {
         }
     }
 
-    /// The clouds that the headings name. A section whose neighbours are the same for another
+    /// The clouds that the headings name. A section with the same beside or below it for another
     /// cloud is about the public one.
     fn clouds_of_section(&self, heading: usize) -> Option<Vec<Cloud>> {
-        let headings = &self.page.headings;
         let path = self.page.path(heading);
         let named =
             path.iter().rev().map(|title| clouds_in(title)).find(|clouds| !clouds.is_empty());
-        let tail = without_clouds(&headings[heading].title);
+        let Heading { parent, title, .. } = &self.page.headings[heading];
+        let tail = without_clouds(title);
         let twin = || {
-            headings.iter().any(|other| {
-                other.parent == headings[heading].parent
-                    && !clouds_in(&other.title).is_empty()
-                    && without_clouds(&other.title) == tail
-            })
+            [*parent, Some(heading)]
+                .into_iter()
+                .any(|parent| self.of_clouds.contains(&(parent, tail.clone())))
         };
         named.or_else(|| twin().then(|| vec![Cloud::Public]))
     }
@@ -441,7 +447,6 @@ fn internal_row(row: &Row<'_>, columns: &Columns, place: &Place<'_>, draft: &mut
     for (from, to) in row.cells.iter().filter_map(|cell| across_vlans(cell)) {
         push(Some(separate.clone()), Some(from.into()), Destination::Role(to.into()));
     }
-    draft.report(line, text, "the table names no server: taken as `*`, any host of the site");
 }
 
 /// "If you use separate VLANs, A needs to access B on this port": client and server.
