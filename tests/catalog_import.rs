@@ -63,17 +63,17 @@ fn a_document_gives_the_endpoints_of_its_catalog() {
     println!("{compared} imported rules compared");
 }
 
+/// The catalogs name more of the headings above where that reads better.
 #[test]
-fn sections_are_named_as_in_the_catalogs() {
+fn sections_end_as_in_the_catalogs() {
     for name in names() {
         let catalog = builtin(name).unwrap();
         let Some(text) = document(&catalog) else { continue };
-        let imported = import_markdown(&text, name, &catalog.document).catalog;
-        let sections = |c: &Catalog| -> BTreeSet<_> {
-            c.rules.iter().map(|r| r.source.section.clone()).collect()
-        };
-        let (ours, theirs) = (sections(&catalog), sections(&imported));
-        assert!(theirs.is_subset(&ours), "{name}: {:?}", theirs.difference(&ours));
+        for rule in import_markdown(&text, name, &catalog.document).catalog.rules {
+            let section = rule.source.section.as_str();
+            let found = catalog.rules.iter().any(|r| r.source.section.ends_with(section));
+            assert!(found, "{name}: {section}");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ const MAX_BRACKET: usize = 120;
 
 /// How far the end of a link's target or a footnote is looked for. Without a limit, many openings
 /// that never end would take quadratic time.
-const MAX_TARGET: usize = 2048;
+const MAX_TARGET: usize = 512;
 
 /// A star that is surely no emphasis, until the end.
 const STAR: char = '\u{e000}';

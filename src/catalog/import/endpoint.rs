@@ -1,6 +1,6 @@
 //! From the plain text of a cell to destinations.
 
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 
 use ipnet::IpNet;
 
@@ -20,6 +20,8 @@ pub(super) struct Named {
     pub(super) alternatives: bool,
     /// Texts that look like destinations and aren't, and why; placeholders that are no parameters.
     pub(super) odd: Vec<(String, String)>,
+    /// True when there was more than is read of one cell.
+    cut: bool,
 }
 
 /// One destination with what its text says beside its name.
@@ -32,14 +34,14 @@ pub(super) struct Endpoint {
     pub(super) cloud: Vec<Cloud>,
 }
 
-/// Most destinations of one cell.
-const MAX_ENDPOINTS: usize = 1000;
+/// Most destinations and odd words of one cell.
+const MAX_WORDS: usize = 1000;
 
 /// Reads a cell. `tags` is true in a column of service tags.
 pub(super) fn named(cell: &str, tags: bool) -> Named {
     let plain = cells::plain(cell);
     let mut named = Named::default();
-    for written in plain.unknown {
+    for written in plain.unknown.into_iter().take(MAX_WORDS) {
         let written = shortened(&written, 60);
         named.odd.push((
             format!("<{written}>"),
@@ -57,7 +59,11 @@ pub(super) fn named(cell: &str, tags: bool) -> Named {
             }
         }
     }
-    let mut seen = std::collections::HashSet::new();
+    if named.cut {
+        let why = format!("more than {MAX_WORDS} destinations in a cell: the others are left out");
+        named.odd.push((shortened(cell, 80), why));
+    }
+    let mut seen = HashSet::new();
     named.endpoints.retain(|e| seen.insert((e.destination.clone(), e.port, e.cloud.clone())));
     named
 }
@@ -96,9 +102,10 @@ impl Named {
     fn words(&mut self, text: &str, mut tags: bool, said: &mut String) {
         for word in text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';')) {
             match read(word, tags) {
-                Word::Endpoint(_) if self.endpoints.len() == MAX_ENDPOINTS => {
-                    let why = format!("more than {MAX_ENDPOINTS} destinations: left out");
-                    self.odd.push((shortened(word, 80), why));
+                Word::Endpoint(_) | Word::Odd(_)
+                    if self.endpoints.len() + self.odd.len() >= MAX_WORDS =>
+                {
+                    self.cut = true;
                 }
                 Word::Endpoint(endpoint) => self.endpoints.push(endpoint),
                 Word::Odd(why) => self.odd.push((shortened(word, 80), why)),

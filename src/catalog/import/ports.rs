@@ -83,6 +83,9 @@ pub(super) fn services(port: &str, protocols: &str) -> (Vec<Service>, Vec<String
     (distinct, odd)
 }
 
+/// A few words show what is wrong with a cell.
+const MAX_ODD: usize = 8;
+
 /// A row has a handful; more is no port cell.
 const MAX_SERVICES: usize = 256;
 
@@ -125,7 +128,8 @@ fn protocols(words: &[String], odd: &mut Vec<String>) -> Vec<Protocol> {
         match protocol(word) {
             Some(protocol) => found.push(protocol),
             None if PortRange::parse(word).is_some() || IGNORED.contains(&&**word) => {}
-            None => odd.push(word.clone()),
+            None if odd.len() < MAX_ODD => odd.push(word.clone()),
+            None => {}
         }
     }
     // `TCP (HTTPS)` is one protocol, of which the second word says more.
