@@ -11,13 +11,19 @@ pub(super) fn of_headings(path: &[&str]) -> Option<Condition> {
     })
 }
 
-/// `recommended` where a heading calls its rules so.
+/// `recommended` where the innermost heading that says anything about it calls its rules so.
 pub(super) fn level_of_headings(path: &[&str]) -> Level {
-    let recommended = |title: &&str| {
+    let said = path.iter().rev().find_map(|title| {
         let title = title.to_lowercase();
-        title.contains("recommended") || title.contains("optional")
-    };
-    if path.iter().any(|title| recommended(title)) { Level::Recommended } else { Level::Required }
+        if title.contains("required") {
+            Some(Level::Required)
+        } else if title.contains("recommended") || title.contains("optional") {
+            Some(Level::Recommended)
+        } else {
+            None
+        }
+    });
+    said.unwrap_or(Level::Required)
 }
 
 /// True when at least one of the features is on.
@@ -61,3 +67,27 @@ const TOPICS: [(&[&str], Feature); 11] = [
     (&["cluster connect"], Feature::ClusterConnect),
     (&["custom location"], Feature::CustomLocation),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_heading_decides() {
+        let level = level_of_headings;
+        assert_eq!(level(&["Required rules", "Optional recommended rules"]), Level::Recommended);
+        assert_eq!(level(&["Required and recommended rules"]), Level::Required);
+        assert_eq!(level(&["Rules"]), Level::Required);
+        let when = |path: &[&str]| of_headings(path).map(|w| w.to_string());
+        assert_eq!(when(&["Add-ons", "Azure Policy", "Required rules"]).as_deref(), Some("policy"));
+        assert_eq!(when(&["Windows Admin Center"]), None);
+    }
+
+    #[test]
+    fn check_marks() {
+        assert_eq!(
+            [checked(" ✓"), checked("N/A"), checked("maybe")],
+            [Some(true), Some(false), None]
+        );
+    }
+}

@@ -30,6 +30,8 @@ pub(super) struct Tables<'p, 't> {
 struct Place<'p> {
     section: String,
     service: String,
+    /// The headings, from the outer to the inner one, without the page's own: what that is about
+    /// needs no condition.
     path: Vec<&'p str>,
     /// The clouds that the section is about, where that is known.
     cloud: Option<Vec<Cloud>>,
@@ -95,7 +97,12 @@ impl<'p, 't> Tables<'p, 't> {
                 .find(|t| !t.is_empty())
                 .unwrap_or_default(),
             cloud: table.heading.and_then(|heading| self.clouds_of_section(heading)),
-            path,
+            path: match self.page.headings.first() {
+                Some(first) if first.level == 1 && path.first() == Some(&first.title.as_str()) => {
+                    path[1..].to_vec()
+                }
+                _ => path,
+            },
         }
     }
 
