@@ -79,6 +79,9 @@ impl Columns {
             "service" | "component" | "feature" | "category" | "name" => {
                 self.service.get_or_insert(at);
             }
+            _ if words.ends_with("-component") => {
+                self.service.get_or_insert(at);
+            }
             _ if purpose_rank(words) < usize::MAX => self.purpose.push(at),
             _ => {}
         }
@@ -134,6 +137,7 @@ mod tests {
             (columns.destination, columns.port, columns.operations),
             (Some(2), Some(3), Some(6))
         );
+        assert_eq!(columns.service, Some(1));
         let columns = read(
             "Direction | Ports | Source | Source<br>ports | Destination | **Destination ports** | Purpose",
         );
