@@ -35,7 +35,7 @@ pub(super) struct Fragment<'a> {
     pub(super) data: Span<'a>,
 }
 
-/// A reassembled payload.
+/// A payload that was put together or unpacked.
 #[derive(Debug)]
 pub(super) struct Datagram {
     pub(super) head: Head,
@@ -120,6 +120,11 @@ impl Reassembly {
         }
     }
 
+    /// An empty buffer, if possible one that was used before.
+    pub(super) fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
     /// Datagrams given up for age or room.
     pub(super) fn incomplete(&self) -> u64 {
         self.incomplete
@@ -140,7 +145,7 @@ impl Reassembly {
             None => {
                 self.serial += 1;
                 self.order.push_back((self.serial, key));
-                let buffer = self.spare.pop().unwrap_or_default();
+                let buffer = self.buffer();
                 let partial = Partial::new(self.serial, now, buffer);
                 self.open.entry(key).insert(partial).into_mut()
             }

@@ -7,7 +7,7 @@ use super::{
     icmp, link,
     span::{Span, be16},
     transport, tunnel,
-    walk::{Head, Path, Walk},
+    walk::{Compressed, Head, Path, Stop, Walk},
 };
 
 /// An IP packet of the version that its first byte names.
@@ -87,6 +87,7 @@ pub(super) mod protocol {
     pub(in super::super) const GRE: u8 = 47;
     pub(in super::super) const ESP: u8 = 50;
     pub(in super::super) const ICMPV6: u8 = 58;
+    pub(in super::super) const IPCOMP: u8 = 108;
     pub(in super::super) const ETHERNET: u8 = 143;
     pub(in super::super) const MPLS: u8 = 137;
 }
@@ -126,6 +127,7 @@ fn rare_payload<'a>(mut protocol: u8, mut span: Span<'a>, head: Head) -> Walk<'a
             protocol::MPLS => return tunnel::mpls(span, head.path),
             protocol::GRE => return tunnel::gre(span, head),
             protocol::ESP => return Err(Undecoded::Encrypted.into()),
+            protocol::IPCOMP => return ipcomp(span, head),
             _ => {}
         }
         match headers::extension(protocol, span, is_v6)? {
@@ -139,7 +141,25 @@ fn rare_payload<'a>(mut protocol: u8, mut span: Span<'a>, head: Head) -> Walk<'a
 
 #[cold]
 fn fragment<'a>(place: FragmentHeader, protocol: u8, data: Span<'a>, head: Head) -> Walk<'a> {
-    Err(super::Stop::Fragment(Fragment { head, protocol, place, data }))
+    Err(Stop::Fragment(Fragment { head, protocol, place, data }))
+}
+
+/// IPComp (RFC 3173 section 3). Only DEFLATE is unpacked (RFC 2394).
+#[cold]
+fn ipcomp(span: Span<'_>, head: Head) -> Walk<'_> {
+    const DEFLATE: u16 = 2;
+    let (h, rest) = span.take::<4>().ok_or(Undecoded::TruncatedIp)?;
+    let cpi = be16(h[2], h[3]);
+    // The other numbers below 256 are other algorithms. Those above were agreed on in a negotiation
+    // that isn't read, so what they mean shows when it is unpacked.
+    if cpi != DEFLATE && cpi < 256 {
+        return Err(Undecoded::Encrypted.into());
+    }
+    if rest.is_cut() {
+        return Err(Undecoded::TruncatedIp.into());
+    }
+    let head = Head { path: head.path.nest()?, ..head };
+    Err(Stop::Compressed(Compressed { head, protocol: h[0], data: rest.here }))
 }
 
 /// The packet of a protocol that isn't read further.
@@ -156,7 +176,7 @@ pub(super) fn other<'a>(protocol: u8, head: Head) -> Packet<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Stop, Udp};
+    use crate::decode::Udp;
 
     /// An IPv4 UDP datagram with the payload `hi` and two bytes of Ethernet padding behind it.
     const V4: [u8; 32] = [
@@ -173,6 +193,7 @@ mod tests {
             Ok(packet) => Ok((packet.body, packet.dst)),
             Err(Stop::Undecoded(reason)) => Err(reason),
             Err(Stop::Fragment(_)) => Err(Undecoded::FragmentHeld),
+            Err(Stop::Compressed(_)) => panic!("compressed"),
         }
     }
 

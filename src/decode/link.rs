@@ -348,7 +348,7 @@ mod tests {
                 Ok(())
             }
             Err(Stop::Undecoded(reason)) => Err(reason),
-            Err(Stop::Fragment(_)) => panic!("a fragment"),
+            Err(stop) => panic!("{stop:?}"),
         }
     }
 

@@ -4,11 +4,12 @@
 //! One walk from the outside in, a file for each kind of header: `link` (and `wlan`) finds the
 //! network layer, `ip` finds the transport, `transport` and `icmp` finish, and `tunnel` starts
 //! again at what an encapsulation carries. `fragment` keeps the pieces of datagrams until they are
-//! whole. Every length is checked against what was captured; none is trusted.
+//! whole, `inflate` unpacks. Every length is checked against what was captured; none is trusted.
 
 mod fragment;
 mod headers;
 mod icmp;
+mod inflate;
 mod ip;
 mod link;
 mod packet;
@@ -22,9 +23,10 @@ mod wlan;
 use std::mem;
 
 use crate::{base::Timestamp, source::Frame};
-use fragment::{Fragment, Reassembly};
+use fragment::{Datagram, Reassembly};
+use inflate::Inflater;
 use span::Span;
-use walk::{MAX_DEPTH, Path, Stop};
+use walk::{Compressed, MAX_DEPTH, Path, Stop};
 
 pub use fragment::FragmentLimits;
 pub use packet::{Body, IcmpError, Packet, Quoted, Tcp, TcpFlags, Transport, Tunnel, Udp};
@@ -35,14 +37,16 @@ pub use undecoded::Undecoded;
 #[derive(Debug)]
 pub struct Decoder {
     reassembly: Reassembly,
-    /// The last reassembled datagram, borrowed by the packet that was given for it.
+    inflater: Inflater,
+    /// What was last put together or unpacked, borrowed by the packet that was given for it.
     whole: Vec<u8>,
 }
 
 impl Decoder {
     /// A decoder that holds no fragment yet.
     pub fn new(limits: FragmentLimits) -> Self {
-        Self { reassembly: Reassembly::new(limits), whole: Vec::new() }
+        let (reassembly, inflater) = (Reassembly::new(limits), Inflater::default());
+        Self { reassembly, inflater, whole: Vec::new() }
     }
 
     /// The innermost IP packet of a frame, from any link type, through any known encapsulation.
@@ -59,7 +63,7 @@ impl Decoder {
         match link::frame(frame.link, span, Path::OUTSIDE) {
             Ok(packet) => Ok(packet),
             Err(Stop::Undecoded(reason)) => Err(reason),
-            Err(Stop::Fragment(fragment)) => self.reassemble(fragment, frame.stamp.time),
+            Err(stop) => self.resume(stop, frame.stamp.time),
         }
     }
 
@@ -69,34 +73,117 @@ impl Decoder {
         self.reassembly.incomplete()
     }
 
+    /// Goes on where a walk stopped, with bytes that aren't the frame's.
     #[cold]
-    fn reassemble<'a>(
-        &'a mut self,
-        fragment: Fragment<'a>,
-        now: Timestamp,
-    ) -> Result<Packet<'a>, Undecoded> {
-        let mut datagram = self.reassembly.add(&fragment, now)?;
-        // What was reassembled may be a tunnel that carries a fragment, and so on.
-        for _ in 0..MAX_DEPTH {
-            let last = mem::replace(&mut self.whole, mem::take(&mut datagram.bytes));
-            self.reassembly.recycle(last);
-            match ip::payload(datagram.protocol, Span::whole(&self.whole), datagram.head) {
-                Err(Stop::Fragment(inner)) => datagram = self.reassembly.add(&inner, now)?,
-                _ => break,
+    fn resume<'a>(&'a mut self, stop: Stop<'a>, now: Timestamp) -> Result<Packet<'a>, Undecoded> {
+        let Self { reassembly, inflater, whole } = self;
+        let mut content = restore(reassembly, inflater, &stop, now)?;
+        // What was restored may be a tunnel that carries a fragment, and so on.
+        for depth in 0.. {
+            reassembly.recycle(mem::replace(whole, mem::take(&mut content.bytes)));
+            match ip::payload(content.protocol, Span::whole(whole), content.head) {
+                Ok(_) | Err(Stop::Undecoded(_)) => break,
+                Err(_) if depth == MAX_DEPTH => return Err(Undecoded::TunnelTooDeep),
+                Err(stop) => content = restore(reassembly, inflater, &stop, now)?,
             }
         }
         // Walked a second time because a borrow can't be kept over a loop that may replace it.
-        ip::payload(datagram.protocol, Span::whole(&self.whole), datagram.head).map_err(|stop| {
-            match stop {
-                Stop::Undecoded(reason) => reason,
-                Stop::Fragment(_) => Undecoded::TunnelTooDeep,
-            }
+        ip::payload(content.protocol, Span::whole(whole), content.head).map_err(|stop| match stop {
+            Stop::Undecoded(reason) => reason,
+            Stop::Fragment(_) | Stop::Compressed(_) => Undecoded::TunnelTooDeep,
         })
+    }
+}
+
+/// The content of the datagram that a walk stopped at, if it is all there.
+fn restore(
+    reassembly: &mut Reassembly,
+    inflater: &mut Inflater,
+    stop: &Stop<'_>,
+    now: Timestamp,
+) -> Result<Datagram, Undecoded> {
+    match stop {
+        Stop::Undecoded(reason) => Err(*reason),
+        Stop::Fragment(fragment) => reassembly.add(fragment, now),
+        Stop::Compressed(Compressed { head, protocol, data }) => {
+            let mut bytes = reassembly.buffer();
+            match inflater.inflate(data, &mut bytes) {
+                Ok(()) => Ok(Datagram { head: *head, protocol: *protocol, bytes }),
+                Err(reason) => {
+                    reassembly.recycle(bytes);
+                    Err(reason)
+                }
+            }
+        }
     }
 }
 
 impl Default for Decoder {
     fn default() -> Self {
         Self::new(FragmentLimits::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::Stamp, source::LinkType};
+    use inflate::tests::deflate;
+
+    const DEFLATE: u16 = 2;
+
+    /// An IPv4 packet of this protocol.
+    fn v4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let len = (20 + payload.len() as u16).to_be_bytes();
+        let head = [0x45, 0, len[0], len[1], 0, 1, 0, 0, 64, protocol, 0, 0];
+        [&head[..], &[10, 0, 0, 1, 10, 0, 0, 2], payload].concat()
+    }
+
+    fn ipcomp(next: u8, cpi: u16, payload: &[u8]) -> Vec<u8> {
+        let cpi = cpi.to_be_bytes();
+        v4(108, &[&[next, 0, cpi[0], cpi[1]], &*deflate(payload)].concat())
+    }
+
+    fn decode(data: &[u8], wire_len: usize) -> Result<(Option<Tunnel>, Vec<u8>), Undecoded> {
+        let (stamp, link, wire_len) = (Stamp::default(), LinkType::RAW, wire_len as u32);
+        let mut decoder = Decoder::default();
+        let packet = decoder.decode(&Frame { stamp, link, wire_len, data })?;
+        match packet.body {
+            Body::Udp(udp) => Ok((packet.tunnel, udp.payload.to_vec())),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const UDP: [u8; 10] = [0, 5, 0, 53, 0, 10, 0, 0, b'h', b'i'];
+
+    #[test]
+    fn unpacks_ipcomp() {
+        let tunneled = ipcomp(4, 0xeed1, &v4(17, &UDP));
+        let transport = ipcomp(17, DEFLATE, &UDP);
+        assert_eq!(decode(&transport, transport.len()), Ok((None, b"hi".to_vec())));
+        assert_eq!(decode(&tunneled, tunneled.len()), Ok((Some(Tunnel::IpInIp), b"hi".to_vec())));
+        // Another algorithm, another content, cut.
+        let lzs = ipcomp(17, 3, &UDP);
+        assert_eq!(decode(&lzs, lzs.len()), Err(Undecoded::Encrypted));
+        let noise = v4(108, &[17, 0, 0, 2, 0xff, 0xff]);
+        assert_eq!(decode(&noise, noise.len()), Err(Undecoded::Encrypted));
+        assert_eq!(decode(&transport[..30], transport.len()), Err(Undecoded::TruncatedIp));
+    }
+
+    #[test]
+    fn unpacking_is_bounded() {
+        let mut nested = UDP.to_vec();
+        for depth in 1..=9 {
+            let next = if depth == 1 { 17 } else { 108 };
+            nested = [&[next, 0, 0, 2], &*deflate(&nested)].concat();
+            let packet = v4(108, &nested);
+            let expected = match depth {
+                9 => Err(Undecoded::TunnelTooDeep),
+                _ => Ok((None, b"hi".to_vec())),
+            };
+            assert_eq!(decode(&packet, packet.len()), expected);
+        }
+        let bomb = ipcomp(17, DEFLATE, &vec![0; 1 << 20]);
+        assert_eq!(decode(&bomb, bomb.len()), Err(Undecoded::BadIpHeader));
     }
 }

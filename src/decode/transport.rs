@@ -48,7 +48,7 @@ pub(super) fn udp(span: Span<'_>, head: Head) -> Walk<'_> {
     let (src_port, dst_port) = (be16(h[0], h[1]), be16(h[2], h[3]));
     match tunnel::in_udp(src_port, dst_port, rest, head.path) {
         Some(Ok(inner)) => return Ok(inner),
-        Some(Err(Stop::Fragment(inner))) => return Err(Stop::Fragment(inner)),
+        Some(Err(stop @ (Stop::Fragment(_) | Stop::Compressed(_)))) => return Err(stop),
         Some(Err(Stop::Undecoded(_))) | None => {}
     }
     let udp = Udp { src_port, dst_port, payload_len: wire_len(rest.len), payload: rest.here };

@@ -25,7 +25,8 @@ pub enum Undecoded {
     TooManyHeaders,
     /// More nested tunnels than are followed.
     TunnelTooDeep,
-    /// The content is encrypted: ESP, MACsec, protected 802.11, compressed or encrypted PPP.
+    /// The content is encrypted: ESP, MACsec, protected 802.11, compressed or encrypted PPP, IPComp
+    /// that isn't DEFLATE.
     Encrypted,
     /// A fragment that waits for the rest of its datagram.
     FragmentHeld,

@@ -15,6 +15,17 @@ pub(super) enum Stop<'a> {
     Undecoded(Undecoded),
     /// The rest is in other frames.
     Fragment(Fragment<'a>),
+    /// The rest must be unpacked.
+    Compressed(Compressed<'a>),
+}
+
+/// What an IP packet carries, packed with DEFLATE.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compressed<'a> {
+    pub(super) head: Head,
+    /// What the unpacked bytes begin with.
+    pub(super) protocol: u8,
+    pub(super) data: &'a [u8],
 }
 
 impl From<Undecoded> for Stop<'_> {

@@ -102,7 +102,7 @@ mod tests {
         match walk {
             Ok(_) => Ok(()),
             Err(Stop::Undecoded(reason)) => Err(reason),
-            Err(Stop::Fragment(_)) => panic!("a fragment"),
+            Err(stop) => panic!("{stop:?}"),
         }
     }
 

@@ -104,12 +104,10 @@ fn damaged_frames_of_real_captures_never_panic() {
 }
 
 /// Where this decoder and the ground truth (tshark) differ, by the file's end, and why.
-const EXPLAINED: [(&str, &str); 11] = [
+const EXPLAINED: [(&str, &str); 9] = [
     ("filestore-5408/input.pcap", "frames sampled into sFlow datagrams aren't packets of the link"),
     ("pcap/arkime_synthetic.pcap", "UDP length 0 is taken as \"up to the end\" (RFC 2675)"),
     ("data/top-https.mcap", "frame shorter than its IPv6 length: that is what the wire had"),
-    ("filter/AH-IPcomp-IPv4.pcap", "IPComp isn't decompressed"),
-    ("filter/AH-IPcomp-IPv6.pcap", "IPComp isn't decompressed"),
     ("tests/bgp-aigp.pcap", "Juniper's link types aren't supported"),
     ("tests/esp_truncated.pcap", "first fragment of an impossible length"),
     ("ipv4/fragmented-4.pcap", "fragments that contradict each other are dropped"),
