@@ -14,11 +14,13 @@ use super::{
 #[inline(always)]
 pub(super) fn in_udp<'a>(src: u16, dst: u16, span: Span<'a>, path: Path) -> Option<Walk<'a>> {
     match (src, dst) {
-        (2152, _) | (_, 2152) => gtp(span, path),
-        // 8472 is Linux's default, older than the assignment.
+        // The source port of these is a hash of the inner flow, so it may be any number (RFC 7348
+        // section 5, RFC 8926 section 3.3). 8472 is Linux's default, older than the assignment.
         (_, 4789 | 8472) => vxlan(span, path),
         (_, 4790) => vxlan_gpe(span, path),
         (_, 6081) => geneve(span, path),
+        // These are sent from the port as well as to it.
+        (2152, _) | (_, 2152) => gtp(span, path),
         (3544, _) | (_, 3544) => teredo(span, path),
         _ => None,
     }
@@ -386,6 +388,19 @@ mod tests {
             wrong[7] ^= 0xff;
             assert!(udp_tunnel(port, &wrong).is_none());
         }
+    }
+
+    #[test]
+    fn either_port_names_a_tunnel_only_where_both_ends_use_it() {
+        let frame = ethernet(0x0800, &INNER);
+        let vxlan = [&[8, 0, 0, 0, 0, 0, 9, 0][..], &frame].concat();
+        let gtp = [&[0x30, 0xff, 0, 30, 0, 0, 0, 1][..], &INNER].concat();
+        let open = |src, dst, bytes| in_udp(src, dst, Span::whole(bytes), Path::OUTSIDE);
+        assert_inner(open(2152, 40_000, &gtp).unwrap(), Tunnel::Gtp);
+        assert!(open(4789, 40_000, &vxlan).is_none());
+        // A source port that was picked at random.
+        assert_inner(open(2152, 4789, &vxlan).unwrap(), Tunnel::Vxlan);
+        assert_inner(open(3544, 4789, &vxlan).unwrap(), Tunnel::Vxlan);
     }
 
     #[test]
