@@ -51,10 +51,6 @@ pub(crate) fn read(
     }
     let mut stats = Vec::new();
     let mut errors = plan.errors;
-    if plan.inputs.is_empty() {
-        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        bail!("{}", lines.join("\n"));
-    }
     for (index, input) in (0..).zip(&plan.inputs) {
         let mut capture = match Capture::open(&input.path, index) {
             Ok(capture) => capture,
@@ -87,11 +83,8 @@ pub(crate) fn read(
     }
     if stats.is_empty() && !errors.is_empty() {
         // Not even an empty capture: there is nothing to report on.
-        let error = match errors.len() {
-            1 => errors.remove(0),
-            _ => SourceError::Several(errors),
-        };
-        return Err(error.into());
+        let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        bail!("{}", lines.join("\n"));
     }
     let interrupted = stop.load(Ordering::Relaxed);
     let census = scanner.finish().conclude(sink);
@@ -102,13 +95,21 @@ pub(crate) fn read(
 fn live(
     interface: &str,
     filter: Option<String>,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     mut scanner: Scanner,
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
     use egress_auditor::source::{Format, Live, LiveOptions};
     let options = LiveOptions { filter, ..LiveOptions::default() };
     let mut capture = Live::open(interface, 0, &options)?;
+    // On a quiet interface nothing but this wakes the capture up.
+    let (breaker, raised) = (capture.breaker(), Arc::clone(stop));
+    std::thread::spawn(move || {
+        while !raised.load(Ordering::Relaxed) {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        breaker.stop();
+    });
     eprintln!("egress-auditor: capturing on {interface}; Ctrl-C ends it with the report");
     let result = capture.for_each(stop, |frame| {
         scanner.push(&frame, sink);

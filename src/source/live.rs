@@ -48,6 +48,16 @@ pub struct Live {
     tally: Tally,
 }
 
+/// Ends a live capture from another thread.
+pub struct Breaker(pcap::BreakLoop);
+
+impl Breaker {
+    /// Ends [`Live::for_each`].
+    pub fn stop(&self) {
+        self.0.breakloop();
+    }
+}
+
 /// How long the kernel gathers frames before it hands them over. Immediate mode isn't used: it
 /// selects libpcap's slower ring, and drops frames.
 const TIMEOUT_MS: i32 = 100;
@@ -96,8 +106,14 @@ impl Live {
         })
     }
 
-    /// Hands every frame to `on_frame` until it breaks off or `stop` is set, which is noticed within
-    /// the kernel's time-out of 100 ms. Called again, goes on.
+    /// What ends [`Self::for_each`] from another thread, also while no frame comes: the kernel's
+    /// time-out only runs when there is one.
+    pub fn breaker(&mut self) -> Breaker {
+        Breaker(self.handle.breakloop_handle())
+    }
+
+    /// Hands every frame to `on_frame` until it breaks off, or `stop` is set and a [`Breaker`] used.
+    /// Called again, goes on.
     ///
     /// # Errors
     ///

@@ -26,6 +26,6 @@ pub use format::Format;
 pub use frame::{Frame, LinkType};
 pub use inputs::{Input, Plan, Skipped, plan};
 #[cfg(feature = "capture")]
-pub use live::{KernelStats, Live, LiveOptions, interfaces};
+pub use live::{Breaker, KernelStats, Live, LiveOptions, interfaces};
 pub use records::{Cursor, Layout, Records};
 pub use stats::{InputStats, Progress};
