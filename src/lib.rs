@@ -19,6 +19,7 @@
 //!
 //! The core does no I/O and reads no clock: all time is capture time.
 
+pub mod allowlist;
 pub mod base;
 pub mod catalog;
 pub mod decode;

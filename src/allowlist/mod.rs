@@ -1,0 +1,68 @@
+//! What a firewall lets through, in any product's notation, against what a site needs and does.
+//!
+//! Each format's file turns the product's rules into [`Entry`]s with the product's own meaning of
+//! `*`, of order and of defaults. An [`Allowlist`] is those entries in the order in which they are
+//! tried; a [`Policy`] is the list compiled, and answers exactly what becomes of a set of
+//! destinations: names as [`Glob`]s, addresses and ports as [`Intervals`]. [`diff`] puts a site's
+//! needs, the list and what was seen side by side.
+//!
+//! Nothing here does I/O. A third-party parser is named in one file only: `csv`, `hcl`, `yaml`.
+
+mod automaton;
+mod aws;
+mod azure;
+mod build;
+mod calico;
+mod cilium;
+mod csv;
+mod diff;
+mod edl;
+mod entry;
+mod error;
+mod format;
+mod glob;
+mod hcl;
+mod intervals;
+mod json;
+mod kubernetes;
+mod needs;
+mod plain;
+mod policy;
+mod render;
+mod seen;
+mod squid;
+mod tree;
+mod yaml;
+
+pub use build::{Context, FqdnTags};
+pub use diff::{Diff, Missing, NeedRow, RuleRef, SCHEMA, SeenRow, ShadowRow, Summary, WideRow, diff};
+pub use entry::{Action, Allowlist, Apps, Entry, Origin, RuleTerms, To, Transports};
+pub use error::ParseError;
+pub use format::{Format, Input};
+pub use glob::{Glob, Star};
+pub use intervals::{Intervals, Nets, Ports, Step};
+pub use needs::Need;
+pub use policy::{Coverage, Gap, Policy, Question, What, Who};
+pub use render::{write_markdown, write_text};
+pub use seen::{Seen, read_report};
+
+/// True when all that `inside` matches, `outside` matches.
+fn inner(outside: &Entry, inside: &Entry) -> bool {
+    let (o, i) = (&outside.rule, &inside.rule);
+    let clients = match (&o.clients, &i.clients) {
+        (None, _) => true,
+        (Some(outer), Some(inner)) => outer.contains(inner),
+        (Some(_), None) => false,
+    };
+    let to = outside.except.is_empty()
+        && match (&outside.to, &inside.to) {
+            (To::Unevaluated(..), _) | (_, To::Unevaluated(..)) => false,
+            (To::Any, _) => true,
+            (To::Names(outer), To::Names(inner)) => {
+                inner.iter().all(|i| outer.iter().any(|o| automaton::contains(o, i)))
+            }
+            (To::Nets(outer), To::Nets(inner)) => outer.contains(inner),
+            _ => false,
+        };
+    clients && to && o.transports.contains(i.transports) && o.apps.contains(i.apps) && o.ports.contains(&i.ports)
+}
