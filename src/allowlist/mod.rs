@@ -20,6 +20,7 @@ mod edl;
 mod entry;
 mod error;
 mod format;
+mod generate;
 mod glob;
 mod hcl;
 mod intervals;
@@ -39,6 +40,7 @@ pub use diff::{Diff, Missing, NeedRow, RuleRef, SCHEMA, SeenRow, ShadowRow, Summ
 pub use entry::{Action, Allowlist, Apps, Entry, Origin, RuleTerms, To, Transports};
 pub use error::ParseError;
 pub use format::{Format, Input};
+pub use generate::{Generated, Product, generate};
 pub use glob::{Glob, Star};
 pub use intervals::{Intervals, Nets, Ports, Step};
 pub use needs::Need;

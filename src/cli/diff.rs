@@ -1,0 +1,212 @@
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, anyhow};
+use clap::ValueEnum;
+use egress_auditor::{
+    allowlist::{
+        self, Allowlist, Context as ReadContext, Diff, FqdnTags, Input, Policy, Seen, diff, read_report,
+        write_markdown, write_text,
+    },
+    catalog::{Level, ServiceTags},
+};
+
+use super::{
+    EXIT_FINDINGS,
+    site::{SiteArgs, read_text},
+};
+
+/// Compare what is required, what the firewall allows, and what was seen.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  egress-auditor diff --profile site.toml --allowlist policy.json
+  egress-auditor diff --allowlist squid.conf --report report.json --format md
+  az network firewall policy rule-collection-group list -g RG --policy-name P | \\
+    egress-auditor diff --profile site.toml --service-tags ServiceTags_Public.json --allowlist -
+
+Exit codes: 0 nothing found, 1 differences selected by --fail-on, 2 usage or input error.
+All files given with --allowlist are one policy. For two devices in series compare with each.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    site: SiteArgs,
+
+    #[command(flatten)]
+    allowlist: AllowlistArgs,
+
+    /// What was seen: the output of `audit --format json`.
+    #[arg(long, value_name = "REPORT.json")]
+    report: Option<PathBuf>,
+
+    /// How to write the differences.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+
+    /// Exit with 1 when there are differences of these classes; `none` for never.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "not-allowed,partly,seen-not-allowed")]
+    fail_on: Vec<FailOn>,
+}
+
+/// What the firewall allows.
+#[derive(clap::Args)]
+pub(super) struct AllowlistArgs {
+    /// The firewall's allowlist in its own format, `-` for standard input; repeatable.
+    #[arg(long, value_name = "FILE", required = true)]
+    allowlist: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) reading: ReadingArgs,
+}
+
+/// How allowlists are read.
+#[derive(clap::Args)]
+pub(super) struct ReadingArgs {
+    /// The allowlists' format, when it isn't detected rightly.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    allowlist_format: Option<AllowlistFormat>,
+
+    /// What FQDN tags stand for: a JSON or TOML mapping from tag to list of names.
+    #[arg(long, value_name = "FILE")]
+    fqdn_tags: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AllowlistFormat {
+    /// A destination a line.
+    Plain,
+    /// With a heading line.
+    Csv,
+    /// External dynamic list.
+    Edl,
+    /// ARM template, compiled Bicep, or the CLI's output.
+    AzureFirewall,
+    /// Terraform with azurerm_firewall resources.
+    AzureFirewallTerraform,
+    /// Cilium, Calico or Kubernetes network policies.
+    Kubernetes,
+    /// Squid configuration.
+    Squid,
+    /// Domain lists of AWS Network Firewall.
+    AwsNetworkFirewall,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For tickets.
+    Md,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// Required and not allowed.
+    NotAllowed,
+    /// Required and allowed only in part.
+    Partly,
+    /// Required, and it can't be told whether it is allowed.
+    Undecided,
+    /// Recommended or conditional, and not allowed in full.
+    Recommended,
+    /// Seen and not allowed.
+    SeenNotAllowed,
+    /// Allowed and seen, not required.
+    NotRequired,
+    /// Allowed, neither required nor seen.
+    Stale,
+    /// Wider than needed.
+    Wide,
+    /// Shadowed or contradictory rules.
+    Shadowed,
+    /// Never.
+    None,
+}
+
+impl Args {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        let (site, tags) = self.site.load()?;
+        let list = self.allowlist.reading.read(&self.allowlist.allowlist, tags.as_ref())?;
+        let seen = self.report.as_deref().map(load_report).transpose()?;
+        let found = diff(&site, &Policy::new(&list), seen.as_deref());
+        let mut out = BufWriter::new(io::stdout().lock());
+        match self.format {
+            Format::Text => write_text(&found, &mut out)?,
+            Format::Md => write_markdown(&found, &mut out)?,
+            Format::Json => {
+                serde_json::to_writer_pretty(&mut out, &found)?;
+                out.write_all(b"\n")?;
+            }
+        }
+        out.flush()?;
+        let failed = self.fail_on.iter().any(|class| class.selects(&found));
+        Ok(if failed { ExitCode::from(EXIT_FINDINGS) } else { ExitCode::SUCCESS })
+    }
+}
+
+impl ReadingArgs {
+    pub(super) fn read(&self, files: &[PathBuf], tags: Option<&ServiceTags>) -> anyhow::Result<Allowlist> {
+        let fqdn_tags = self.fqdn_tags.as_deref().map(load_fqdn_tags).transpose()?;
+        let context = ReadContext { service_tags: tags, fqdn_tags: fqdn_tags.as_ref() };
+        let mut texts = Vec::new();
+        for path in files {
+            let (name, text) = match path.as_os_str() == "-" {
+                true => ("standard input".to_owned(), io::read_to_string(io::stdin()).context("standard input: cannot read")?),
+                false => (path.display().to_string(), read_text(path)?),
+            };
+            texts.push((name, text));
+        }
+        let format = self.allowlist_format.map(AllowlistFormat::into_library);
+        let inputs: Vec<Input<'_>> = texts.iter().map(|(file, text)| Input { file, text, format }).collect();
+        Ok(Allowlist::read(&inputs, context)?)
+    }
+}
+
+impl AllowlistFormat {
+    fn into_library(self) -> allowlist::Format {
+        match self {
+            Self::Plain => allowlist::Format::Plain,
+            Self::Csv => allowlist::Format::Csv,
+            Self::Edl => allowlist::Format::Edl,
+            Self::AzureFirewall => allowlist::Format::AzureFirewall,
+            Self::AzureFirewallTerraform => allowlist::Format::AzureFirewallTerraform,
+            Self::Kubernetes => allowlist::Format::Kubernetes,
+            Self::Squid => allowlist::Format::Squid,
+            Self::AwsNetworkFirewall => allowlist::Format::AwsNetworkFirewall,
+        }
+    }
+}
+
+impl FailOn {
+    fn selects(self, diff: &Diff) -> bool {
+        let required = |rows: &[allowlist::NeedRow]| rows.iter().any(|row| row.level == Level::Required);
+        match self {
+            Self::NotAllowed => required(&diff.not_allowed),
+            Self::Partly => required(&diff.partly_allowed),
+            Self::Undecided => required(&diff.undecided),
+            Self::Recommended => diff
+                .not_allowed
+                .iter()
+                .chain(&diff.partly_allowed)
+                .any(|row| row.level != Level::Required),
+            Self::SeenNotAllowed => !diff.seen_not_allowed.is_empty(),
+            Self::NotRequired => !diff.not_required.is_empty(),
+            Self::Stale => !diff.stale.is_empty(),
+            Self::Wide => !diff.wide.is_empty(),
+            Self::Shadowed => !diff.shadowed.is_empty(),
+            Self::None => false,
+        }
+    }
+}
+
+pub(super) fn load_report(path: &Path) -> anyhow::Result<Vec<Seen>> {
+    read_report(&read_text(path)?).map_err(|message| anyhow!("{}: {message}", path.display()))
+}
+
+fn load_fqdn_tags(path: &Path) -> anyhow::Result<FqdnTags> {
+    FqdnTags::parse(&read_text(path)?).map_err(|message| anyhow!("{}: {message}", path.display()))
+}
