@@ -63,7 +63,11 @@ pub(super) struct Decided {
 
 impl<'a> Automaton<'a> {
     /// Walks `asked` and the rules. `None` when they have too many states.
-    pub(super) fn new(asked: &'a Glob, says: &[Say<'a>], exact: HashMap<&'a str, usize>) -> Option<Self> {
+    pub(super) fn new(
+        asked: &'a Glob,
+        says: &[Say<'a>],
+        exact: HashMap<&'a str, usize>,
+    ) -> Option<Self> {
         let mut patterns = vec![Pattern { glob: asked, rule: None, except: false }];
         for (rule, say) in says.iter().enumerate() {
             let named = say.names.iter().filter(|glob| !glob.is_exact() || !say.except.is_empty());
@@ -185,9 +189,15 @@ impl<'a> Automaton<'a> {
         let takes_all = |&(pattern, position): &(u32, u16)| {
             let pattern = &self.patterns[pattern as usize];
             let rest = pattern.glob.symbols().get(usize::from(position)..);
-            rest == Some(&[ANY]) && !pattern.except && pattern.rule.is_some_and(|rule| !self.has_exceptions(rule))
+            rest == Some(&[ANY])
+                && !pattern.except
+                && pattern.rule.is_some_and(|rule| !self.has_exceptions(rule))
         };
-        let first = places.iter().filter(|place| takes_all(place)).map(|&(p, _)| self.patterns[p as usize].rule).min();
+        let first = places
+            .iter()
+            .filter(|place| takes_all(place))
+            .map(|&(p, _)| self.patterns[p as usize].rule)
+            .min();
         if let Some(first) = first {
             places.retain(|&(pattern, _)| {
                 let rule = self.patterns[pattern as usize].rule;
@@ -238,7 +248,11 @@ impl<'a> Automaton<'a> {
     }
 
     /// A shortest name that ends in a wanted state and isn't in `without`.
-    fn first(&self, wanted: impl Fn(&State) -> bool, without: &HashSet<&str>) -> Option<Option<Decided>> {
+    fn first(
+        &self,
+        wanted: impl Fn(&State) -> bool,
+        without: &HashSet<&str>,
+    ) -> Option<Option<Decided>> {
         let wanted = |state: &State| state.accepts && wanted(state);
         let shortest = self.states.iter().position(&wanted);
         let Some(shortest) = shortest else { return Some(None) };
@@ -393,7 +407,10 @@ mod tests {
         })
     }
 
-    fn exact_of<'a>(says: &[(&'a [Glob], &'a [Glob])], texts: &'a [(String, usize)]) -> HashMap<&'a str, usize> {
+    fn exact_of<'a>(
+        says: &[(&'a [Glob], &'a [Glob])],
+        texts: &'a [(String, usize)],
+    ) -> HashMap<&'a str, usize> {
         let _ = says;
         let mut exact = HashMap::new();
         for (name, rule) in texts {
@@ -452,16 +469,28 @@ mod tests {
     #[test]
     fn a_set_may_be_covered_by_several_and_holes_are_found() {
         let ask = |text: &str, rules: &[&str]| {
-            let globs: Vec<Vec<Glob>> = rules.iter().map(|r| vec![Glob::with_stars(r, super::super::glob::Star::Any)]).collect();
+            let globs: Vec<Vec<Glob>> = rules
+                .iter()
+                .map(|r| vec![Glob::with_stars(r, super::super::glob::Star::Any)])
+                .collect();
             let says: Vec<Say<'_>> = globs.iter().map(|names| Say { names, except: &[] }).collect();
-            let texts: Vec<(String, usize)> = globs.iter().enumerate().filter(|(_, g)| g[0].is_exact()).map(|(i, g)| (g[0].to_string(), i)).collect();
+            let texts: Vec<(String, usize)> = globs
+                .iter()
+                .enumerate()
+                .filter(|(_, g)| g[0].is_exact())
+                .map(|(i, g)| (g[0].to_string(), i))
+                .collect();
             let asked = Glob::with_stars(text, super::super::glob::Star::Any);
             let automaton = Automaton::new(&asked, &says, exact_of(&[], &texts)).unwrap();
-            let hole = automaton.decisions(|rule| rule).unwrap().into_iter().find(|d| d.rule.is_none());
+            let hole =
+                automaton.decisions(|rule| rule).unwrap().into_iter().find(|d| d.rule.is_none());
             hole.map(|d| d.name)
         };
         assert_eq!(ask("*.data.mcr.example", &["*.example"]), None);
-        assert_eq!(ask("*mcr.example", &["*.mcr.example", "mcr.example"]).as_deref(), Some("xmcr.example"));
+        assert_eq!(
+            ask("*mcr.example", &["*.mcr.example", "mcr.example"]).as_deref(),
+            Some("xmcr.example")
+        );
         assert_eq!(ask("*.example", &["x.example", "a.example"]).as_deref(), Some("b.example"));
     }
 }

@@ -18,7 +18,8 @@ pub(super) fn read(documents: &[Node], builder: &mut Builder<'_>) -> Result<bool
     let mut lists: Vec<(String, &Node)> = Vec::new();
     for document in documents {
         let name = document.any_of(&["RuleGroupName", "Name"]).and_then(|(_, n)| n.text());
-        let name = name.or(document.at(&["RuleGroupResponse", "RuleGroupName"]).and_then(Node::text));
+        let name =
+            name.or(document.at(&["RuleGroupResponse", "RuleGroupName"]).and_then(Node::text));
         let name = name.unwrap_or_default();
         document.walk(&mut |node| {
             if node.get("Targets").is_some() && node.get("GeneratedRulesType").is_some() {
@@ -39,7 +40,11 @@ fn read_list(name: &str, list: &Node, builder: &mut Builder<'_>) -> Result<(), P
         "DENYLIST" | "REJECTLIST" | "ALERTLIST" => Action::Deny,
         _ => {
             let line = kind.map_or(list.line, |kind| kind.line);
-            return Err(builder.error(line, "GeneratedRulesType", "ALLOWLIST or DENYLIST is needed"));
+            return Err(builder.error(
+                line,
+                "GeneratedRulesType",
+                "ALLOWLIST or DENYLIST is needed",
+            ));
         }
     };
     if kind.and_then(Node::text) == Some("ALERTLIST") {
@@ -48,9 +53,17 @@ fn read_list(name: &str, list: &Node, builder: &mut Builder<'_>) -> Result<(), P
     let mut terms = builder.terms("", name);
     terms.transports = Transports::TCP;
     let types: Vec<&str> = list.items("TargetTypes").iter().filter_map(Node::text).collect();
-    terms.apps = Apps { http: types.contains(&"HTTP_HOST"), https: types.contains(&"TLS_SNI"), other: false };
+    terms.apps = Apps {
+        http: types.contains(&"HTTP_HOST"),
+        https: types.contains(&"TLS_SNI"),
+        other: false,
+    };
     if types.is_empty() {
-        return Err(builder.error(list.line, "TargetTypes", "TLS_SNI, HTTP_HOST or both are needed"));
+        return Err(builder.error(
+            list.line,
+            "TargetTypes",
+            "TLS_SNI, HTTP_HOST or both are needed",
+        ));
     }
     let terms = Arc::new(terms);
     for (node, text) in builder.texts(list.items("Targets"), "Targets")? {
@@ -59,9 +72,19 @@ fn read_list(name: &str, list: &Node, builder: &mut Builder<'_>) -> Result<(), P
             Ok(text) => {
                 let zone = text.strip_prefix('.').unwrap_or(text);
                 let name = checked(zone)
-                    .and_then(|name| if name.contains('*') { Err(format!("`{text}`: write `.x` for x and below")) } else { Ok(name) })
+                    .and_then(|name| {
+                        if name.contains('*') {
+                            Err(format!("`{text}`: write `.x` for x and below"))
+                        } else {
+                            Ok(name)
+                        }
+                    })
                     .map_err(|message| builder.error(node.line, "Targets", message))?;
-                To::Names(if text.starts_with('.') { at_or_below(&name) } else { vec![Glob::exact(&name)] })
+                To::Names(if text.starts_with('.') {
+                    at_or_below(&name)
+                } else {
+                    vec![Glob::exact(&name)]
+                })
             }
         };
         // Drop comes before pass only by the policy's order, which the list doesn't have.

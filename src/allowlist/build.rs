@@ -1,10 +1,6 @@
 //! What all formats' readers share: texts to destinations, and the list that they fill.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
@@ -75,7 +71,15 @@ impl<'c> Builder<'c> {
         }
     }
 
-    pub(super) fn add(&mut self, rank: Rank, action: Action, rule: &Arc<RuleTerms>, to: To, text: &str, line: usize) {
+    pub(super) fn add(
+        &mut self,
+        rank: Rank,
+        action: Action,
+        rule: &Arc<RuleTerms>,
+        to: To,
+        text: &str,
+        line: usize,
+    ) {
         self.add_except(rank, action, rule, to, Vec::new(), (text, line));
     }
 
@@ -108,7 +112,12 @@ impl<'c> Builder<'c> {
     }
 
     /// A name with the product's stars.
-    pub(super) fn name(&self, text: &str, star: Star, (line, field): (usize, &str)) -> Result<Glob, ParseError> {
+    pub(super) fn name(
+        &self,
+        text: &str,
+        star: Star,
+        (line, field): (usize, &str),
+    ) -> Result<Glob, ParseError> {
         glob(text, star).map_err(|message| self.error(line, field, message))
     }
 
@@ -122,7 +131,8 @@ impl<'c> Builder<'c> {
             return Some(Nets::of([net]));
         }
         let (first, last) = text.split_once('-')?;
-        let (first, last): (IpAddr, IpAddr) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        let (first, last): (IpAddr, IpAddr) =
+            (first.trim().parse().ok()?, last.trim().parse().ok()?);
         (first.is_ipv4() == last.is_ipv4() && first <= last)
             .then(|| Nets::new([(number(first), number(last))]))
     }
@@ -144,7 +154,10 @@ impl<'c> Builder<'c> {
                     To::Unevaluated(format!("no service tag `{text}` in the file{near}"), None)
                 }
             },
-            None => To::Unevaluated(format!("service tag `{text}`: give its prefixes with --service-tags"), None),
+            None => To::Unevaluated(
+                format!("service tag `{text}`: give its prefixes with --service-tags"),
+                None,
+            ),
         }
     }
 
@@ -152,15 +165,27 @@ impl<'c> Builder<'c> {
     pub(super) fn ports(&self, nodes: &[Node], field: &str) -> Result<Ports, ParseError> {
         let mut all = Ports::empty();
         for node in nodes {
-            let text = node.text().ok_or_else(|| self.error(node.line, field, format!("a port is needed, not {}", node.shown())))?;
-            let ports = ports(text).ok_or_else(|| self.error(node.line, field, format!("`{text}` is no port: write 443, 8000-8001 or *")))?;
+            let text = node.text().ok_or_else(|| {
+                self.error(node.line, field, format!("a port is needed, not {}", node.shown()))
+            })?;
+            let ports = ports(text).ok_or_else(|| {
+                self.error(
+                    node.line,
+                    field,
+                    format!("`{text}` is no port: write 443, 8000-8001 or *"),
+                )
+            })?;
             all = all.union(&ports);
         }
         Ok(all)
     }
 
     /// A list of texts. What is an expression gives an error text in its place.
-    pub(super) fn texts<'n>(&self, nodes: &'n [Node], field: &str) -> Result<Vec<(&'n Node, Result<&'n str, String>)>, ParseError> {
+    pub(super) fn texts<'n>(
+        &self,
+        nodes: &'n [Node],
+        field: &str,
+    ) -> Result<Vec<(&'n Node, Result<&'n str, String>)>, ParseError> {
         nodes
             .iter()
             .map(|node| match &node.value {
@@ -169,7 +194,11 @@ impl<'c> Builder<'c> {
                 }
                 Value::Text(text) => Ok((node, Ok(text.trim()))),
                 Value::Expression(text) => Ok((node, Err(format!("expression `{text}`")))),
-                _ => Err(self.error(node.line, field, format!("a text is needed, not {}", node.shown()))),
+                _ => Err(self.error(
+                    node.line,
+                    field,
+                    format!("a text is needed, not {}", node.shown()),
+                )),
             })
             .collect()
     }

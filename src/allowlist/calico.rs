@@ -17,19 +17,31 @@ use super::{
 /// Policies without an order come last.
 const LAST: i64 = i64::MAX / 2;
 
-pub(super) fn read(policy: &Node, all: &[&Node], builder: &mut Builder<'_>) -> Result<(), ParseError> {
+pub(super) fn read(
+    policy: &Node,
+    all: &[&Node],
+    builder: &mut Builder<'_>,
+) -> Result<(), ParseError> {
     let name = policy_name(policy);
     let Some(spec) = policy.get("spec") else {
         return Err(builder.error(policy.line, "spec", "the policy has none"));
     };
     selector_note(&name, spec, &["selector", "namespaceSelector"], builder);
     if let Some(tier) = spec.text_of("tier").filter(|tier| *tier != "default") {
-        builder.note(format!("policy {name} is in tier `{tier}`: tiers' own order isn't known, only `order` counts"));
+        builder.note(format!(
+            "policy {name} is in tier `{tier}`: tiers' own order isn't known, only `order` counts"
+        ));
     }
     let order = match spec.get("order") {
         Some(node) => {
             let order: Option<f64> = node.text().and_then(|text| text.parse().ok());
-            let order = order.ok_or_else(|| builder.error(node.line, "order", format!("a number is needed, not {}", node.shown())))?;
+            let order = order.ok_or_else(|| {
+                builder.error(
+                    node.line,
+                    "order",
+                    format!("a number is needed, not {}", node.shown()),
+                )
+            })?;
             (order * 1000.0) as i64
         }
         None => LAST,
@@ -83,7 +95,11 @@ fn egress(
     Ok(())
 }
 
-fn clients(rule: &Node, terms: &mut RuleTerms, builder: &Builder<'_>) -> Result<Option<String>, ParseError> {
+fn clients(
+    rule: &Node,
+    terms: &mut RuleTerms,
+    builder: &Builder<'_>,
+) -> Result<Option<String>, ParseError> {
     let Some(source) = rule.get("source") else { return Ok(None) };
     if source.get("nets").is_some() {
         terms.clients = Some(net_set(source, "nets", builder)?);
@@ -92,16 +108,25 @@ fn clients(rule: &Node, terms: &mut RuleTerms, builder: &Builder<'_>) -> Result<
     Ok(other.map(|(key, _)| format!("clients by source.{key}")))
 }
 
-fn destinations(to: &Node, all: &[&Node], builder: &Builder<'_>) -> Result<Vec<(To, String, usize)>, ParseError> {
+fn destinations(
+    to: &Node,
+    all: &[&Node],
+    builder: &Builder<'_>,
+) -> Result<Vec<(To, String, usize)>, ParseError> {
     let mut sets = Vec::new();
     for node in to.items("domains") {
         let text = node.text().unwrap_or_default();
-        sets.push((To::Names(vec![domain(text, node, "domains", builder)?]), text.to_owned(), node.line));
+        sets.push((
+            To::Names(vec![domain(text, node, "domains", builder)?]),
+            text.to_owned(),
+            node.line,
+        ));
     }
     let not = net_set(to, "notNets", builder)?;
     for node in to.items("nets") {
         let text = node.text().unwrap_or_default();
-        let nets = Builder::nets(text).ok_or_else(|| builder.error(node.line, "nets", format!("`{text}` is no CIDR")))?;
+        let nets = Builder::nets(text)
+            .ok_or_else(|| builder.error(node.line, "nets", format!("`{text}` is no CIDR")))?;
         sets.push((To::Nets(nets.minus(&not)), text.to_owned(), node.line));
     }
     let narrowed = ["selector", "namespaceSelector", "notSelector", "serviceAccounts", "services"];
@@ -115,23 +140,32 @@ fn destinations(to: &Node, all: &[&Node], builder: &Builder<'_>) -> Result<Vec<(
             sets.push((To::Unevaluated(text.clone(), None), text, node.line));
         }
         _ if sets.is_empty() && not.is_empty() => sets.push((To::Any, "any".into(), to.line)),
-        _ if sets.is_empty() => sets.push((To::Nets(Nets::all().minus(&not)), "notNets".into(), to.line)),
+        _ if sets.is_empty() => {
+            sets.push((To::Nets(Nets::all().minus(&not)), "notNets".into(), to.line))
+        }
         _ => {}
     }
     Ok(sets)
 }
 
 /// Network sets that a selector of the form `key == 'value'` chooses.
-fn network_sets(selector: &Node, all: &[&Node], builder: &Builder<'_>) -> Result<Vec<(To, String, usize)>, ParseError> {
+fn network_sets(
+    selector: &Node,
+    all: &[&Node],
+    builder: &Builder<'_>,
+) -> Result<Vec<(To, String, usize)>, ParseError> {
     let text = selector.text().unwrap_or_default();
-    let unknown = vec![(To::Unevaluated(format!("selector `{text}`"), None), text.to_owned(), selector.line)];
+    let unknown =
+        vec![(To::Unevaluated(format!("selector `{text}`"), None), text.to_owned(), selector.line)];
     let Some((key, value)) = text.split_once("==") else { return Ok(unknown) };
     let (key, value) = (key.trim(), value.trim().trim_matches(['\'', '"']));
     let mut sets = Vec::new();
     for node in all {
         let is_set = matches!(node.text_of("kind"), Some("GlobalNetworkSet" | "NetworkSet"));
         let label = node.at(&["metadata", "labels"]).and_then(|labels| labels.text_of(key));
-        let Some(spec) = node.get("spec").filter(|_| is_set && label == Some(value)) else { continue };
+        let Some(spec) = node.get("spec").filter(|_| is_set && label == Some(value)) else {
+            continue;
+        };
         for domain_node in spec.items("allowedEgressDomains") {
             let text = domain_node.text().unwrap_or_default();
             let glob = domain(text, domain_node, "allowedEgressDomains", builder)?;
@@ -139,7 +173,8 @@ fn network_sets(selector: &Node, all: &[&Node], builder: &Builder<'_>) -> Result
         }
         for net in spec.items("nets") {
             let text = net.text().unwrap_or_default();
-            let nets = Builder::nets(text).ok_or_else(|| builder.error(net.line, "nets", format!("`{text}` is no CIDR")))?;
+            let nets = Builder::nets(text)
+                .ok_or_else(|| builder.error(net.line, "nets", format!("`{text}` is no CIDR")))?;
             sets.push((To::Nets(nets), text.to_owned(), net.line));
         }
     }
@@ -154,7 +189,8 @@ fn net_set(node: &Node, field: &str, builder: &Builder<'_>) -> Result<Nets, Pars
     node.items(field).iter().try_fold(Nets::empty(), |all, node| {
         let text = node.text().unwrap_or_default();
         let more = Builder::nets(text);
-        more.map(|more| all.union(&more)).ok_or_else(|| builder.error(node.line, field, format!("`{text}` is no CIDR")))
+        more.map(|more| all.union(&more))
+            .ok_or_else(|| builder.error(node.line, field, format!("`{text}` is no CIDR")))
     })
 }
 
@@ -164,7 +200,13 @@ fn port_set(node: &Node, field: &str, builder: &Builder<'_>) -> Result<Option<Po
     }
     let all = node.items(field).iter().try_fold(Ports::empty(), |all, node| {
         let text = node.text().unwrap_or_default();
-        let more = ports(text).ok_or_else(|| builder.error(node.line, field, format!("`{text}` is no port (named ports can't be evaluated)")));
+        let more = ports(text).ok_or_else(|| {
+            builder.error(
+                node.line,
+                field,
+                format!("`{text}` is no port (named ports can't be evaluated)"),
+            )
+        });
         Ok(all.union(&more?))
     });
     all.map(Some)

@@ -14,8 +14,18 @@ use super::{
 };
 
 const DESTINATION: [&str; 12] = [
-    "destination", "destinations", "fqdn", "fqdns", "host", "hostname", "domain", "url", "address",
-    "endpoint", "target", "destination fqdn",
+    "destination",
+    "destinations",
+    "fqdn",
+    "fqdns",
+    "host",
+    "hostname",
+    "domain",
+    "url",
+    "address",
+    "endpoint",
+    "target",
+    "destination fqdn",
 ];
 const PORT: [&str; 5] = ["port", "ports", "destination port", "destination ports", "dport"];
 const PROTOCOL: [&str; 3] = ["protocol", "protocols", "transport"];
@@ -26,7 +36,8 @@ const NAME: [&str; 4] = ["name", "rule", "rule name", "description"];
 pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), ParseError> {
     let text = text.trim_start_matches('\u{feff}');
     let head = text.lines().next().unwrap_or_default();
-    let delimiter = [b';', b'\t', b','].into_iter().max_by_key(|&d| head.bytes().filter(|&b| b == d).count());
+    let delimiter =
+        [b';', b'\t', b','].into_iter().max_by_key(|&d| head.bytes().filter(|&b| b == d).count());
     let mut reader = ::csv::ReaderBuilder::new()
         .delimiter(delimiter.unwrap_or(b','))
         .flexible(true)
@@ -46,24 +57,36 @@ pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), ParseErr
         let known = "a column called destination, fqdn, host, domain or address is needed";
         return Err(builder.error(1, "", known));
     };
-    let columns = [column(&PORT), column(&PROTOCOL), column(&ACTION), column(&SOURCE), column(&NAME)];
+    let columns =
+        [column(&PORT), column(&PROTOCOL), column(&ACTION), column(&SOURCE), column(&NAME)];
     for (order, record) in (0..).zip(reader.records()) {
         let record = record.map_err(|error| broken(builder, &error))?;
         let line = record.position().map_or(1, |at| at.line() as usize);
         let cell = |column: Option<usize>| column.and_then(|at| record.get(at)).unwrap_or_default();
         let [port, protocol, action, source, name] = columns.map(cell);
         let mut terms = builder.terms("", name);
-        terms.ports = cell_ports(port).ok_or_else(|| builder.error(line, "port", format!("`{port}` is no port")))?;
-        protocols(protocol, port, &mut terms).map_err(|message| builder.error(line, "protocol", message))?;
-        terms.clients = clients(source).map_err(|message| builder.error(line, "source", message))?;
+        terms.ports = cell_ports(port)
+            .ok_or_else(|| builder.error(line, "port", format!("`{port}` is no port")))?;
+        protocols(protocol, port, &mut terms)
+            .map_err(|message| builder.error(line, "protocol", message))?;
+        terms.clients =
+            clients(source).map_err(|message| builder.error(line, "source", message))?;
         let action = match &*action.to_ascii_lowercase() {
             "" | "allow" | "permit" | "accept" | "yes" => Action::Allow,
             "deny" | "block" | "drop" | "reject" | "no" => Action::Deny,
-            other => return Err(builder.error(line, "action", format!("`{other}` is neither allow nor deny"))),
+            other => {
+                return Err(builder.error(
+                    line,
+                    "action",
+                    format!("`{other}` is neither allow nor deny"),
+                ));
+            }
         };
         let terms = Arc::new(terms);
-        for text in cell(Some(destination)).split([';', ' ', '\n']).filter(|text| !text.is_empty()) {
-            let to: To = plain::to(text).map_err(|message| builder.error(line, "destination", message))?;
+        for text in cell(Some(destination)).split([';', ' ', '\n']).filter(|text| !text.is_empty())
+        {
+            let to: To =
+                plain::to(text).map_err(|message| builder.error(line, "destination", message))?;
             builder.add([0, 0, 0, order], action, &terms, to, text, line);
         }
     }
@@ -74,16 +97,17 @@ fn cell_ports(text: &str) -> Option<Ports> {
     if text.is_empty() {
         return Some(Ports::all());
     }
-    text.split([';', ' ', '\n']).filter(|part| !part.is_empty()).try_fold(Ports::empty(), |all, part| {
-        Some(all.union(&ports(part.trim_end_matches(','))?))
-    })
+    text.split([';', ' ', '\n'])
+        .filter(|part| !part.is_empty())
+        .try_fold(Ports::empty(), |all, part| Some(all.union(&ports(part.trim_end_matches(','))?)))
 }
 
 fn protocols(text: &str, port: &str, terms: &mut super::entry::RuleTerms) -> Result<(), String> {
     if text.is_empty() {
         return Ok(());
     }
-    (terms.transports, terms.apps) = (Transports::NONE, Apps { http: false, https: false, other: false });
+    (terms.transports, terms.apps) =
+        (Transports::NONE, Apps { http: false, https: false, other: false });
     for word in text.split([';', ' ', ',', '/']).filter(|word| !word.is_empty()) {
         match &*word.to_ascii_lowercase() {
             "tcp" => (terms.transports.tcp, terms.apps) = (true, Apps::ANY),
@@ -92,7 +116,11 @@ fn protocols(text: &str, port: &str, terms: &mut super::entry::RuleTerms) -> Res
             "https" | "tls" | "ssl" => (terms.transports.tcp, terms.apps.https) = (true, true),
             "http" => (terms.transports.tcp, terms.apps.http) = (true, true),
             "icmp" => {}
-            other => return Err(format!("`{other}` is no protocol: write tcp, udp, http, https or any")),
+            other => {
+                return Err(format!(
+                    "`{other}` is no protocol: write tcp, udp, http, https or any"
+                ));
+            }
         }
     }
     if port.is_empty() && !terms.apps.other {
@@ -109,7 +137,9 @@ fn clients(text: &str) -> Result<Option<Nets>, String> {
     }
     let mut all = Nets::empty();
     for part in text.split([';', ' ', ',', '\n']).filter(|part| !part.is_empty()) {
-        all = all.union(&Builder::nets(part).ok_or_else(|| format!("`{part}` is no address or prefix"))?);
+        all = all.union(
+            &Builder::nets(part).ok_or_else(|| format!("`{part}` is no address or prefix"))?,
+        );
     }
     Ok(Some(all))
 }

@@ -186,7 +186,10 @@ impl Entry {
             transport: rule.transports.text(),
             ports: rule.ports.text(),
             app: rule.apps.text(),
-            clients: rule.clients.as_ref().map(|c| c.prefixes().iter().map(ToString::to_string).collect()),
+            clients: rule
+                .clients
+                .as_ref()
+                .map(|c| c.prefixes().iter().map(ToString::to_string).collect()),
             not_evaluated: match &self.to {
                 To::Unevaluated(why, _) => Some(why.clone()),
                 _ => None,

@@ -3,10 +3,12 @@
 use std::fmt;
 
 use super::{
+    aws, azure,
     build::{Builder, Context, assemble},
+    calico, cilium, csv, edl,
     entry::Allowlist,
     error::ParseError,
-    aws, azure, calico, cilium, csv, edl, hcl, json, kubernetes, plain, squid,
+    hcl, json, kubernetes, plain, squid,
     tree::Node,
     yaml,
 };
@@ -35,8 +37,14 @@ pub enum Format {
 impl Format {
     /// Every format.
     pub const ALL: [Self; 8] = [
-        Self::Plain, Self::Csv, Self::Edl, Self::AzureFirewall, Self::AzureFirewallTerraform,
-        Self::Kubernetes, Self::Squid, Self::AwsNetworkFirewall,
+        Self::Plain,
+        Self::Csv,
+        Self::Edl,
+        Self::AzureFirewall,
+        Self::AzureFirewallTerraform,
+        Self::Kubernetes,
+        Self::Squid,
+        Self::AwsNetworkFirewall,
     ];
 
     /// As it is written on the command line.
@@ -58,7 +66,8 @@ impl Format {
         let text = text.trim_start_matches('\u{feff}').trim_start();
         let has = |needle: &str| text.contains(needle);
         let lower = file.to_ascii_lowercase();
-        let json = text.starts_with('{') || text.starts_with('[') && text[1..].trim_start().starts_with(['{', ']', '"']);
+        let json = text.starts_with('{')
+            || text.starts_with('[') && text[1..].trim_start().starts_with(['{', ']', '"']);
         if lower.ends_with(".tf") || has("resource \"azurerm_firewall") {
             Self::AzureFirewallTerraform
         } else if json && (has("RulesSourceList") || has("rulesSourceList") || has("\"Targets\"")) {
@@ -76,7 +85,9 @@ impl Format {
             Self::Squid
         } else if lower.ends_with(".csv") || first_line(text).contains([',', ';', '\t']) {
             Self::Csv
-        } else if lower.ends_with(".edl") || text.lines().any(|l| l.starts_with("^.") || l.starts_with("http")) {
+        } else if lower.ends_with(".edl")
+            || text.lines().any(|l| l.starts_with("^.") || l.starts_with("http"))
+        {
             Self::Edl
         } else {
             Self::Plain
@@ -127,10 +138,13 @@ fn read(format: Format, input: &Input<'_>, builder: &mut Builder<'_>) -> Result<
         Format::Csv => return csv::read(text, builder),
         Format::Edl => return edl::read(text, builder),
         Format::Squid => return squid::read(text, builder),
-        Format::AzureFirewall => (azure::read(&json::read(text, file)?, builder)?, "rule collection"),
-        Format::AzureFirewallTerraform => {
-            (azure::read_terraform(&hcl::read(text, file)?, builder)?, "azurerm_firewall rule collection")
+        Format::AzureFirewall => {
+            (azure::read(&json::read(text, file)?, builder)?, "rule collection")
         }
+        Format::AzureFirewallTerraform => (
+            azure::read_terraform(&hcl::read(text, file)?, builder)?,
+            "azurerm_firewall rule collection",
+        ),
         Format::AwsNetworkFirewall => {
             let tree = if text.trim_start().starts_with('{') || text.trim_start().starts_with('[') {
                 vec![json::read(text, file)?]
@@ -147,7 +161,15 @@ fn read(format: Format, input: &Input<'_>, builder: &mut Builder<'_>) -> Result<
             (policies(&tree, builder)?, "network policy")
         }
     };
-    if found { Ok(()) } else { Err(builder.error(1, "", format!("no {what} in it; --allowlist-format names another format"))) }
+    if found {
+        Ok(())
+    } else {
+        Err(builder.error(
+            1,
+            "",
+            format!("no {what} in it; --allowlist-format names another format"),
+        ))
+    }
 }
 
 /// Cilium's, Calico's and Kubernetes' own policies, each document by its kind.
@@ -160,12 +182,20 @@ fn policies(documents: &[Node], builder: &mut Builder<'_>) -> Result<bool, Parse
     }
     for policy in &sets {
         let version = policy.text_of("apiVersion").unwrap_or_default();
-        match (version.split('/').next().unwrap_or_default(), policy.text_of("kind").unwrap_or_default()) {
+        match (
+            version.split('/').next().unwrap_or_default(),
+            policy.text_of("kind").unwrap_or_default(),
+        ) {
             ("cilium.io", "CiliumNetworkPolicy" | "CiliumClusterwideNetworkPolicy") => {
                 cilium::read(policy, &sets, builder)?;
             }
-            ("networking.k8s.io" | "extensions", "NetworkPolicy") => kubernetes::read(policy, builder)?,
-            ("projectcalico.org" | "crd.projectcalico.org", "NetworkPolicy" | "GlobalNetworkPolicy") => {
+            ("networking.k8s.io" | "extensions", "NetworkPolicy") => {
+                kubernetes::read(policy, builder)?
+            }
+            (
+                "projectcalico.org" | "crd.projectcalico.org",
+                "NetworkPolicy" | "GlobalNetworkPolicy",
+            ) => {
                 calico::read(policy, &sets, builder)?;
             }
             _ => continue,
@@ -177,5 +207,8 @@ fn policies(documents: &[Node], builder: &mut Builder<'_>) -> Result<bool, Parse
 
 /// The first line that says something.
 fn first_line(text: &str) -> &str {
-    text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default()
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with('#'))
+        .unwrap_or_default()
 }

@@ -211,13 +211,18 @@ mod tests {
         assert!(below.matches("a.b.contoso.com") && !below.matches("contoso.com"));
         let cilium = Glob::with_stars("*.contoso.com", Star::Label);
         assert!(cilium.matches("a.contoso.com") && !cilium.matches("a.b.contoso.com"));
-        assert_eq!((azure.to_string(), cilium.to_string()), ("**contoso.com".into(), "*.contoso.com".into()));
+        assert_eq!(
+            (azure.to_string(), cilium.to_string()),
+            ("**contoso.com".into(), "*.contoso.com".into())
+        );
     }
 
     #[test]
     fn patterns_of_the_catalog_keep_their_meaning() {
         let names = ["y", "x.y", "a.x.y", "a.b.x.y", "ax.y", "md-1.y", "md-.y", "md.y", "a.b.y"];
-        for text in ["x.y", "*.x.y", ".x.y", "*", "md-*.y", "a.*.y", "{p}.y", "md-{p}.y", "*.*.y", "*.{p}.y"] {
+        for text in [
+            "x.y", "*.x.y", ".x.y", "*", "md-*.y", "a.*.y", "{p}.y", "md-{p}.y", "*.*.y", "*.{p}.y",
+        ] {
             let pattern = NamePattern::parse(text).unwrap();
             let globs = Glob::of_pattern(&pattern);
             for name in names {

@@ -104,7 +104,10 @@ mod tests {
         let labels: Vec<_> = resource.items("").iter().filter_map(Node::text).collect();
         assert_eq!(labels, ["t", "n"]);
         let rules = resource.items("rule");
-        assert_eq!((rules[0].items("ports")[1].line, rules[0].items("ports")[0].text()), (3, Some("443")));
+        assert_eq!(
+            (rules[0].items("ports")[1].line, rules[0].items("ports")[0].text()),
+            (3, Some("443"))
+        );
         assert!(matches!(&rules[1].get("to").unwrap().value, Value::Expression(e) if e == "var.x"));
         assert!(read("a = [\n", "f").unwrap_err().to_string().contains("not HCL"));
     }

@@ -96,7 +96,8 @@ impl<T: Step> Intervals<T> {
 
     /// True when some number is in both.
     pub fn intersects(&self, other: &Self) -> bool {
-        let (small, large) = if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
+        let (small, large) =
+            if self.0.len() < other.0.len() { (self, other) } else { (other, self) };
         small.0.iter().any(|&(first, last)| {
             let at = large.0.partition_point(|&(_, end)| end < first);
             large.0.get(at).is_some_and(|&(start, _)| start <= last)
@@ -116,7 +117,11 @@ impl<T: Step> Intervals<T> {
             if s.max(t) <= e.min(f) {
                 common.push((s.max(t), e.min(f)));
             }
-            if e < f { a.next() } else { b.next() };
+            if e < f {
+                a.next()
+            } else {
+                b.next()
+            };
         }
         Self(common)
     }

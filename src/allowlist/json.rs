@@ -150,12 +150,15 @@ impl Reader<'_> {
             match bytes.get(end) {
                 Some(b'"') => break,
                 Some(b'\\') => end += 2,
-                Some(b'\n') | None => return Err(self.error("a text has no closing quotation mark")),
+                Some(b'\n') | None => {
+                    return Err(self.error("a text has no closing quotation mark"));
+                }
                 Some(_) => end += 1,
             }
         }
         let raw = &self.text[start..=end];
-        let text = serde_json::from_str(raw).map_err(|_| self.error("a text has a malformed escape"))?;
+        let text =
+            serde_json::from_str(raw).map_err(|_| self.error("a text has a malformed escape"))?;
         self.at = end + 1;
         Ok(text)
     }

@@ -36,7 +36,9 @@ mod tree;
 mod yaml;
 
 pub use build::{Context, FqdnTags};
-pub use diff::{Diff, Missing, NeedRow, RuleRef, SCHEMA, SeenRow, ShadowRow, Summary, WideRow, diff};
+pub use diff::{
+    Diff, Missing, NeedRow, RuleRef, SCHEMA, SeenRow, ShadowRow, Summary, WideRow, diff,
+};
 pub use entry::{Action, Allowlist, Apps, Entry, Origin, RuleTerms, To, Transports};
 pub use error::ParseError;
 pub use format::{Format, Input};
@@ -66,5 +68,9 @@ fn inner(outside: &Entry, inside: &Entry) -> bool {
             (To::Nets(outer), To::Nets(inner)) => outer.contains(inner),
             _ => false,
         };
-    clients && to && o.transports.contains(i.transports) && o.apps.contains(i.apps) && o.ports.contains(&i.ports)
+    clients
+        && to
+        && o.transports.contains(i.transports)
+        && o.apps.contains(i.apps)
+        && o.ports.contains(&i.ports)
 }

@@ -38,7 +38,9 @@ impl<'s> Need<'s> {
                         Ok(What::Names(Glob::of_pattern(pattern))),
                         pattern.parameters().map(str::to_owned).collect(),
                     ),
-                    TargetKind::Prefixes(nets) => (Ok(What::Nets(Nets::of(nets.iter().copied()))), Vec::new()),
+                    TargetKind::Prefixes(nets) => {
+                        (Ok(What::Nets(Nets::of(nets.iter().copied()))), Vec::new())
+                    }
                     TargetKind::Any => (Ok(What::Any), Vec::new()),
                     TargetKind::Unresolved(why) => (Err(why.clone()), Vec::new()),
                 };

@@ -13,7 +13,8 @@ use super::{
 pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), ParseError> {
     for (line, text) in (1..).zip(text.lines()) {
         let text = text.split(['#']).next().unwrap_or_default();
-        let text = text.split(" //").next().unwrap_or_default().trim().trim_start_matches('\u{feff}');
+        let text =
+            text.split(" //").next().unwrap_or_default().trim().trim_start_matches('\u{feff}');
         if text.is_empty() || text.starts_with("//") {
             continue;
         }
@@ -30,8 +31,9 @@ fn destination(text: &str, line: usize, builder: &mut Builder<'_>) -> Result<(),
     };
     let (host, port) = split_port(place);
     let port = match port {
-        Some(port) => ports(port)
-            .ok_or_else(|| builder.error(line, "port", format!("`{port}` is no port: write 443, 8000-8001 or *")))?,
+        Some(port) => ports(port).ok_or_else(|| {
+            builder.error(line, "port", format!("`{port}` is no port: write 443, 8000-8001 or *"))
+        })?,
         None => Ports::all(),
     };
     let to = to(host).map_err(|message| builder.error(line, "destination", message))?;

@@ -101,8 +101,13 @@ const MAX_MAYBE: usize = 5;
 impl<'a> Policy<'a> {
     /// Compiles the index.
     pub fn new(list: &'a Allowlist) -> Self {
-        let mut policy =
-            Self { list, tails: Vec::new(), anywhere: Vec::new(), nets: Vec::new(), unevaluated: Vec::new() };
+        let mut policy = Self {
+            list,
+            tails: Vec::new(),
+            anywhere: Vec::new(),
+            nets: Vec::new(),
+            unevaluated: Vec::new(),
+        };
         for (number, entry) in (0..).zip(&list.entries) {
             if entry.takes_all_names() {
                 policy.anywhere.push(number);
@@ -133,8 +138,11 @@ impl<'a> Policy<'a> {
         let mut known: HashMap<Vec<u32>, Coverage> = HashMap::new();
         for ports in self.port_parts(&candidates, &question.ports) {
             let Some(port) = ports.first() else { continue };
-            let at_port: Vec<u32> =
-                candidates.iter().copied().filter(|&e| self.entry(e).rule.ports.has(port)).collect();
+            let at_port: Vec<u32> = candidates
+                .iter()
+                .copied()
+                .filter(|&e| self.entry(e).rule.ports.has(port))
+                .collect();
             let mut parts: Vec<(Option<Nets>, Coverage)> = Vec::new();
             for clients in self.client_parts(&at_port, &question.from) {
                 let client = clients.as_ref().and_then(Nets::first);
@@ -184,7 +192,9 @@ impl<'a> Policy<'a> {
                 To::Names(globs) => name.is_some_and(|name| globs.iter().any(|g| g.matches(name))),
                 To::Nets(nets) => addr.is_some_and(|addr| nets.has_addr(addr)),
                 To::Unevaluated(_, globs) => {
-                    let may = |globs: &Vec<Glob>| name.is_some_and(|n| globs.iter().any(|g| g.matches(n)));
+                    let may = |globs: &Vec<Glob>| {
+                        name.is_some_and(|n| globs.iter().any(|g| g.matches(n)))
+                    };
                     if globs.as_ref().is_none_or(may) && maybe.len() < MAX_MAYBE {
                         maybe.push(number as usize);
                     }
@@ -239,7 +249,8 @@ impl<'a> Policy<'a> {
             let rule = &entry.rule;
             let served = seen.transport.is_none_or(|t| rule.transports.has(t))
                 && seen.port.is_none_or(|p| rule.ports.has(p));
-            let named = |globs: &[Glob]| seen.host().is_some_and(|n| globs.iter().any(|g| g.matches(n)));
+            let named =
+                |globs: &[Glob]| seen.host().is_some_and(|n| globs.iter().any(|g| g.matches(n)));
             served
                 && !named(&entry.except)
                 && match &entry.to {
@@ -266,7 +277,9 @@ impl<'a> Policy<'a> {
                     self.ending_in_part(tail, &mut numbers);
                     let longer = self.tails.partition_point(|&(other, _)| other < tail);
                     let longer = self.tails[longer..].iter();
-                    numbers.extend(longer.take_while(|(other, _)| other.starts_with(tail)).map(|&(_, n)| n));
+                    numbers.extend(
+                        longer.take_while(|(other, _)| other.starts_with(tail)).map(|&(_, n)| n),
+                    );
                 }
                 numbers.extend(&self.anywhere);
                 numbers.extend(&self.nets);
@@ -366,7 +379,10 @@ impl<'a> Policy<'a> {
         }
         for &number in here {
             let entry = self.entry(number);
-            if entry.action == Action::Allow && coverage.maybe.len() < MAX_MAYBE && self.may(entry, &question.what, question.app) {
+            if entry.action == Action::Allow
+                && coverage.maybe.len() < MAX_MAYBE
+                && self.may(entry, &question.what, question.app)
+            {
                 coverage.maybe.insert(number as usize);
             }
         }
@@ -386,7 +402,9 @@ impl<'a> Policy<'a> {
             // An address may have such a name.
             (To::Names(_), What::Nets(_)) => taken,
             // The rule's own protocol isn't stated, or isn't one that the device looks into.
-            (To::Names(_) | To::Any, _) => app == Some(App::Other) && !entry.rule.apps.other && self.meets(entry, what),
+            (To::Names(_) | To::Any, _) => {
+                app == Some(App::Other) && !entry.rule.apps.other && self.meets(entry, what)
+            }
             _ => false,
         }
     }
@@ -425,9 +443,16 @@ impl<'a> Policy<'a> {
         coverage
     }
 
-    fn decide_glob(&self, glob: &Glob, says: &[Say<'_>], numbers: &[usize], coverage: &mut Coverage) {
+    fn decide_glob(
+        &self,
+        glob: &Glob,
+        says: &[Say<'_>],
+        numbers: &[usize],
+        coverage: &mut Coverage,
+    ) {
         // Mostly one entry takes it all before any other has a say.
-        let first = says.iter().position(|say| say.names.iter().any(|n| automaton::intersects(n, glob)));
+        let first =
+            says.iter().position(|say| say.names.iter().any(|n| automaton::intersects(n, glob)));
         let Some(first) = first else {
             coverage.gap(glob, None);
             return;
@@ -443,14 +468,18 @@ impl<'a> Policy<'a> {
             .iter()
             .enumerate()
             .filter(|(_, say)| say.except.is_empty())
-            .flat_map(|(at, say)| say.names.iter().filter(|g| g.is_exact()).map(move |g| (g.to_string(), at)))
+            .flat_map(|(at, say)| {
+                say.names.iter().filter(|g| g.is_exact()).map(move |g| (g.to_string(), at))
+            })
             .collect();
         let mut exact: HashMap<&str, usize> = HashMap::new();
         for (name, at) in &texts {
             exact.entry(name).and_modify(|first| *first = (*first).min(*at)).or_insert(*at);
         }
         let sort = |rule: Option<usize>| match rule {
-            Some(rule) if self.list.entries[numbers[rule]].action == Action::Allow => Sort::Allowed(rule),
+            Some(rule) if self.list.entries[numbers[rule]].action == Action::Allow => {
+                Sort::Allowed(rule)
+            }
             _ => Sort::NotAllowed,
         };
         let decided = Automaton::new(glob, says, exact).and_then(|walked| walked.decisions(sort));
@@ -468,7 +497,12 @@ impl<'a> Policy<'a> {
                 }
                 Sort::NotAllowed => {
                     let denied_by = decided.rule.map(|rule| numbers[rule]);
-                    coverage.gaps.push(Gap { example: decided.name, ports: Ports::empty(), clients: None, denied_by });
+                    coverage.gaps.push(Gap {
+                        example: decided.name,
+                        ports: Ports::empty(),
+                        clients: None,
+                        denied_by,
+                    });
                 }
             }
         }
@@ -537,7 +571,12 @@ impl<'a> Policy<'a> {
                 return coverage;
             }
         }
-        coverage.gaps.push(Gap { example: "*".into(), ports: Ports::empty(), clients: None, denied_by: None });
+        coverage.gaps.push(Gap {
+            example: "*".into(),
+            ports: Ports::empty(),
+            clients: None,
+            denied_by: None,
+        });
         coverage
     }
 }
@@ -581,12 +620,18 @@ impl Coverage {
             self.maybe.extend(part.maybe);
             for gap in part.gaps {
                 let known = self.gaps.iter_mut().find(|other| {
-                    other.example == gap.example && other.denied_by == gap.denied_by && other.clients == clients
+                    other.example == gap.example
+                        && other.denied_by == gap.denied_by
+                        && other.clients == clients
                 });
                 match known {
                     Some(known) => known.ports = known.ports.union(ports),
                     None => {
-                        self.gaps.push(Gap { ports: ports.clone(), clients: clients.clone(), ..gap });
+                        self.gaps.push(Gap {
+                            ports: ports.clone(),
+                            clients: clients.clone(),
+                            ..gap
+                        });
                     }
                 }
             }
@@ -595,7 +640,10 @@ impl Coverage {
 }
 
 /// Cuts each part in what is inside and what is outside.
-fn split<T: super::intervals::Step>(parts: Vec<Intervals<T>>, by: &Intervals<T>) -> Vec<Intervals<T>> {
+fn split<T: super::intervals::Step>(
+    parts: Vec<Intervals<T>>,
+    by: &Intervals<T>,
+) -> Vec<Intervals<T>> {
     let halves = parts.iter().flat_map(|part| [part.intersection(by), part.minus(by)]);
     halves.filter(|half| !half.is_empty()).collect()
 }
@@ -604,8 +652,15 @@ fn split<T: super::intervals::Step>(parts: Vec<Intervals<T>>, by: &Intervals<T>)
 /// shared (RFC 6598), loopback or link-local, and not unique local (RFC 4193).
 fn is_public(nets: &Nets) -> bool {
     const LOCAL: [&str; 9] = [
-        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8",
-        "169.254.0.0/16", "fc00::/7", "fe80::/10", "::1/128",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+        "::1/128",
     ];
     let local = Nets::of(LOCAL.iter().filter_map(|net| net.parse().ok()));
     !local.contains(nets)

@@ -100,15 +100,29 @@ fn need(row: &NeedRow) -> (String, Vec<String>) {
     let mut details: Vec<String> = row
         .rules
         .iter()
-        .map(|rule| format!("{}: {} [{}: {}]", rule.id, rule.purpose, rule.source.document, rule.source.section))
+        .map(|rule| {
+            format!(
+                "{}: {} [{}: {}]",
+                rule.id, rule.purpose, rule.source.document, rule.source.section
+            )
+        })
         .collect();
-    for missing in row.missing.iter().filter(|m| m.example != row.destination || m.clients.is_some() || m.denied_by.is_some() || m.ports != row.ports) {
-        let clients = missing.clients.as_ref().map(|c| format!(" from {}", c.join(", "))).unwrap_or_default();
+    for missing in row.missing.iter().filter(|m| {
+        m.example != row.destination
+            || m.clients.is_some()
+            || m.denied_by.is_some()
+            || m.ports != row.ports
+    }) {
+        let clients =
+            missing.clients.as_ref().map(|c| format!(" from {}", c.join(", "))).unwrap_or_default();
         let by = match &missing.denied_by {
             Some(by) => format!(", {by}"),
             None => String::new(),
         };
-        details.push(format!("not allowed, for example: {} {}/{}{clients}{by}", missing.example, missing.ports, row.transport));
+        details.push(format!(
+            "not allowed, for example: {} {}/{}{clients}{by}",
+            missing.example, missing.ports, row.transport
+        ));
     }
     details.extend(row.allowed_by.iter().map(|by| format!("in part: {by}")));
     details.extend(row.why.iter().map(|why| format!("can't be told: {why}")));
@@ -121,7 +135,10 @@ fn seen(row: &SeenRow) -> (String, Vec<String>) {
     let mut details: Vec<String> = row.decided_by.iter().map(ToString::to_string).collect();
     details.extend(row.maybe.iter().map(|by| format!("may be allowed: {by}")));
     if !row.conditional.is_empty() {
-        details.push(format!("rules whose condition is off in the profile: {}", row.conditional.join(", ")));
+        details.push(format!(
+            "rules whose condition is off in the profile: {}",
+            row.conditional.join(", ")
+        ));
     }
     (head, details)
 }
@@ -144,6 +161,10 @@ fn wide(row: &WideRow) -> (String, Vec<String>) {
 }
 
 fn shadow(row: &ShadowRow) -> (String, Vec<String>) {
-    let what = if row.contradiction { "never takes effect, contradicted by" } else { "has no effect, covered by" };
+    let what = if row.contradiction {
+        "never takes effect, contradicted by"
+    } else {
+        "has no effect, covered by"
+    };
     (row.entry.to_string(), vec![format!("{what}: {}", row.by)])
 }

@@ -66,10 +66,12 @@ pub fn read_report(text: &str) -> Result<Vec<Seen>, String> {
         schema: String,
         destinations: Vec<Seen>,
     }
-    let report: Report =
-        serde_json::from_str(text).map_err(|error| format!("not a report of `audit --format json`: {error}"))?;
+    let report: Report = serde_json::from_str(text)
+        .map_err(|error| format!("not a report of `audit --format json`: {error}"))?;
     match &*report.schema {
         "" | "egress-auditor/report/1" => Ok(report.destinations),
-        other => Err(format!("a report of schema `{other}`; this version reads egress-auditor/report/1")),
+        other => {
+            Err(format!("a report of schema `{other}`; this version reads egress-auditor/report/1"))
+        }
     }
 }

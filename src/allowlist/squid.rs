@@ -22,7 +22,10 @@ enum Acl {
     Clients(Nets),
     Ports(Ports),
     /// CONNECT and others.
-    Methods { connect: bool, plain: bool },
+    Methods {
+        connect: bool,
+        plain: bool,
+    },
     /// Squid's own pages.
     Manager,
     Unknown(String),
@@ -37,7 +40,10 @@ pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), ParseErr
             Some("acl") => define(&mut acls, words, line, builder)?,
             Some("http_access") => last = Some((line, access(&acls, words, line, builder)?)),
             Some("include") => {
-                let note = format!("{}:{line}: `{text}` isn't followed: give that file as well, in its place", builder.file);
+                let note = format!(
+                    "{}:{line}: `{text}` isn't followed: give that file as well, in its place",
+                    builder.file
+                );
                 builder.note(note);
             }
             _ => {}
@@ -60,7 +66,11 @@ fn lines(text: &str) -> Vec<(usize, String)> {
     let mut joined: Vec<(usize, String)> = Vec::new();
     let mut open = false;
     for (number, line) in (1..).zip(text.lines()) {
-        let line = if line.trim_start().starts_with('#') { "" } else { line.split(" #").next().unwrap_or_default() };
+        let line = if line.trim_start().starts_with('#') {
+            ""
+        } else {
+            line.split(" #").next().unwrap_or_default()
+        };
         let continued = line.ends_with('\\');
         let line = line.trim_end_matches('\\').trim();
         match joined.last_mut() {
@@ -98,8 +108,11 @@ fn define<'w>(
     };
     let values: Vec<&str> = words.filter(|word| !word.starts_with('-') || kind == "port").collect();
     let more = match values.iter().any(|v| v.starts_with('"')) {
-        true => Acl::Unknown(format!("acl {name}, whose values are in the file {}", values.join(" "))),
-        false => acl(name, kind, &values).map_err(|message| builder.error(line, &format!("acl {name}"), message))?,
+        true => {
+            Acl::Unknown(format!("acl {name}, whose values are in the file {}", values.join(" ")))
+        }
+        false => acl(name, kind, &values)
+            .map_err(|message| builder.error(line, &format!("acl {name}"), message))?,
     };
     let merged = match (acls.remove(name).filter(|_| !built_in().contains_key(name)), more) {
         (Some(Acl::Names(mut a, n)), Acl::Names(b, m)) => {
@@ -130,7 +143,9 @@ fn acl(name: &str, kind: &str, values: &[&str]) -> Result<Acl, String> {
                 }
                 let zone = checked(value.strip_prefix('.').unwrap_or(value))?;
                 if zone.contains('*') {
-                    return Err(format!("`{value}`: dstdomain has no `*`; write `.x` for x and below"));
+                    return Err(format!(
+                        "`{value}`: dstdomain has no `*`; write `.x` for x and below"
+                    ));
                 }
                 if value.starts_with('.') {
                     globs.extend(at_or_below(&zone));
@@ -147,7 +162,11 @@ fn acl(name: &str, kind: &str, values: &[&str]) -> Result<Acl, String> {
                     "all" => Nets::all(),
                     value => match Builder::nets(value) {
                         Some(more) => more,
-                        None => return Ok(Acl::Unknown(format!("acl {name} with the value `{value}`"))),
+                        None => {
+                            return Ok(Acl::Unknown(format!(
+                                "acl {name} with the value `{value}`"
+                            )));
+                        }
                     },
                 };
                 nets = nets.union(&more);
@@ -190,7 +209,11 @@ fn access<'w>(
     for word in &words {
         let (negated, name) = word.strip_prefix('!').map_or((false, *word), |name| (true, name));
         let Some(acl) = acls.get(name) else {
-            return Err(builder.error(line, "http_access", format!("there is no acl `{name}` above")));
+            return Err(builder.error(
+                line,
+                "http_access",
+                format!("there is no acl `{name}` above"),
+            ));
         };
         match (acl, negated) {
             (Acl::Manager, false) => return Ok(action),
@@ -203,7 +226,11 @@ fn access<'w>(
                 terms.clients = Some(left).filter(|left| *left != Nets::all());
             }
             (&Acl::Methods { connect, plain }, negated) => {
-                let meant = Apps { http: plain != negated, https: connect != negated, other: connect != negated };
+                let meant = Apps {
+                    http: plain != negated,
+                    https: connect != negated,
+                    other: connect != negated,
+                };
                 let apps = terms.apps;
                 terms.apps = Apps {
                     http: apps.http && meant.http,
@@ -265,7 +292,9 @@ fn pairs(globs: Vec<Glob>) -> Vec<Vec<Glob>> {
     let mut sets: Vec<Vec<Glob>> = Vec::new();
     for glob in globs {
         match sets.last_mut() {
-            Some(last) if last.len() == 1 && glob == Glob::ending(&format!(".{}", last[0])) => last.push(glob),
+            Some(last) if last.len() == 1 && glob == Glob::ending(&format!(".{}", last[0])) => {
+                last.push(glob)
+            }
             _ => sets.push(vec![glob]),
         }
     }

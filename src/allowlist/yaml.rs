@@ -49,7 +49,12 @@ pub(super) fn read(text: &str, file: &str) -> Result<Vec<Node>, ParseError> {
                 None => continue,
             },
             Event::Alias(_) => {
-                return Err(ParseError::new(file, line, "", "YAML aliases aren't supported: write it out"));
+                return Err(ParseError::new(
+                    file,
+                    line,
+                    "",
+                    "YAML aliases aren't supported: write it out",
+                ));
             }
             _ => continue,
         };
@@ -84,7 +89,9 @@ mod tests {
     #[test]
     fn refuses_what_is_no_yaml_or_dangerous() {
         assert!(read("a: [1\nb: 2", "f").unwrap_err().to_string().starts_with("f:2: not YAML"));
-        assert!(read("a: &x 1\nb: *x", "f").unwrap_err().to_string().starts_with("f:2: YAML aliases"));
+        assert!(
+            read("a: &x 1\nb: *x", "f").unwrap_err().to_string().starts_with("f:2: YAML aliases")
+        );
         let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
         assert!(read(&deep, "f").is_err());
     }

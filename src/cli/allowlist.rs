@@ -128,7 +128,8 @@ impl Show {
                 }
             }
             Format::Json => {
-                let shown = Shown { schema: "egress-auditor/allowlist/1", entries, notes: &list.notes };
+                let shown =
+                    Shown { schema: "egress-auditor/allowlist/1", entries, notes: &list.notes };
                 serde_json::to_writer_pretty(&mut out, &shown)?;
                 out.write_all(b"\n")?;
             }

@@ -8,15 +8,15 @@ use std::{
 use anyhow::Context;
 use clap::ValueEnum;
 use egress_auditor::{
-    catalog::Site,
     report::{ProfileUsed, Report, write_json, write_text},
     verdict::{Class, DestinationFinding, Flag, Verdict, judge},
 };
 
-use super::{EXIT_ERROR, Inputs, read::read, site};
-
-/// Exit code when findings were selected by --fail-on.
-const EXIT_FINDINGS: u8 = 1;
+use super::{
+    EXIT_ERROR, EXIT_FINDINGS, Inputs,
+    read::read,
+    site::{SiteArgs, resolvers},
+};
 
 /// Judge captured traffic by the publisher's requirements.
 #[derive(clap::Args)]
@@ -32,17 +32,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     inputs: Inputs,
 
-    /// The site: cloud, region, features, networks. See `profile init`.
-    #[arg(long, value_name = "FILE")]
-    profile: Option<PathBuf>,
-
-    /// Catalogs to audit against, built-in names or files, instead of the profile's.
-    #[arg(long, value_name = "NAME|FILE")]
-    catalog: Vec<String>,
-
-    /// The publisher's ServiceTags_*.json, for rules that name service tags.
-    #[arg(long, value_name = "FILE")]
-    service_tags: Option<PathBuf>,
+    #[command(flatten)]
+    site: SiteArgs,
 
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -79,17 +70,12 @@ enum FailOn {
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut profile = site::load_profile(self.profile.as_deref())?;
-        let base = site::choose_catalogs(&mut profile, &self.catalog, self.profile.as_deref());
-        let catalogs = site::load_catalogs(&profile, base)?;
-        let tags = site::load_tags(self.service_tags.as_deref())?;
-        let resolvers = site::resolvers(&profile);
-        let site = Site::new(&catalogs, profile, tags.as_ref());
-        let reading = read(&self.inputs, resolvers, &mut ())?;
+        let (site, _) = self.site.load()?;
+        let reading = read(&self.inputs, resolvers(site.profile()), &mut ())?;
         let findings = judge(&reading.census, &site);
         let used = ProfileUsed {
-            file: self.profile.as_ref().map(|path| path.display().to_string()),
-            unbound: site.profile().unbound(catalogs.iter().flat_map(|c| &c.rules)),
+            file: self.site.profile.as_ref().map(|path| path.display().to_string()),
+            unbound: site.profile().unbound(site.rules().iter().map(|site_rule| &site_rule.rule)),
             profile: site.profile().clone(),
         };
         let census = &reading.census;

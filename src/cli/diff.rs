@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use egress_auditor::{
     allowlist::{
-        self, Allowlist, Context as ReadContext, Diff, FqdnTags, Input, Policy, Seen, diff, read_report,
-        write_markdown, write_text,
+        self, Allowlist, Context as ReadContext, Diff, FqdnTags, Input, Policy, Seen, diff,
+        read_report, write_markdown, write_text,
     },
     catalog::{Level, ServiceTags},
 };
@@ -46,7 +46,12 @@ pub(crate) struct Args {
     format: Format,
 
     /// Exit with 1 when there are differences of these classes; `none` for never.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "not-allowed,partly,seen-not-allowed")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "not-allowed,partly,seen-not-allowed"
+    )]
     fail_on: Vec<FailOn>,
 }
 
@@ -149,19 +154,27 @@ impl Args {
 }
 
 impl ReadingArgs {
-    pub(super) fn read(&self, files: &[PathBuf], tags: Option<&ServiceTags>) -> anyhow::Result<Allowlist> {
+    pub(super) fn read(
+        &self,
+        files: &[PathBuf],
+        tags: Option<&ServiceTags>,
+    ) -> anyhow::Result<Allowlist> {
         let fqdn_tags = self.fqdn_tags.as_deref().map(load_fqdn_tags).transpose()?;
         let context = ReadContext { service_tags: tags, fqdn_tags: fqdn_tags.as_ref() };
         let mut texts = Vec::new();
         for path in files {
             let (name, text) = match path.as_os_str() == "-" {
-                true => ("standard input".to_owned(), io::read_to_string(io::stdin()).context("standard input: cannot read")?),
+                true => (
+                    "standard input".to_owned(),
+                    io::read_to_string(io::stdin()).context("standard input: cannot read")?,
+                ),
                 false => (path.display().to_string(), read_text(path)?),
             };
             texts.push((name, text));
         }
         let format = self.allowlist_format.map(AllowlistFormat::into_library);
-        let inputs: Vec<Input<'_>> = texts.iter().map(|(file, text)| Input { file, text, format }).collect();
+        let inputs: Vec<Input<'_>> =
+            texts.iter().map(|(file, text)| Input { file, text, format }).collect();
         Ok(Allowlist::read(&inputs, context)?)
     }
 }
@@ -183,7 +196,8 @@ impl AllowlistFormat {
 
 impl FailOn {
     fn selects(self, diff: &Diff) -> bool {
-        let required = |rows: &[allowlist::NeedRow]| rows.iter().any(|row| row.level == Level::Required);
+        let required =
+            |rows: &[allowlist::NeedRow]| rows.iter().any(|row| row.level == Level::Required);
         match self {
             Self::NotAllowed => required(&diff.not_allowed),
             Self::Partly => required(&diff.partly_allowed),

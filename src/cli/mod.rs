@@ -1,7 +1,9 @@
 //! Arguments and the commands behind them.
 
+mod allowlist;
 mod audit;
 mod catalog;
+mod diff;
 mod observe;
 mod profile;
 mod read;
@@ -11,6 +13,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+/// Exit code when findings were selected by --fail-on.
+pub(crate) const EXIT_FINDINGS: u8 = 1;
 /// Exit code for usage and input errors.
 pub(crate) const EXIT_ERROR: u8 = 2;
 
@@ -36,6 +40,8 @@ pub(crate) struct Cli {
 enum Command {
     Audit(audit::Args),
     Observe(observe::Args),
+    Diff(diff::Args),
+    Allowlist(allowlist::Args),
     Catalog(catalog::Args),
     Profile(profile::Args),
 }
@@ -64,6 +70,8 @@ impl Cli {
         match self.command {
             Command::Audit(args) => args.run(),
             Command::Observe(args) => args.run(),
+            Command::Diff(args) => args.run(),
+            Command::Allowlist(args) => args.run(),
             Command::Catalog(args) => args.run(),
             Command::Profile(args) => args.run(),
         }

@@ -8,9 +8,36 @@ use std::{
 
 use anyhow::{Context, bail};
 use egress_auditor::{
-    catalog::{Catalog, CatalogRef, Profile, ServiceTags, builtin, names},
+    catalog::{Catalog, CatalogRef, Profile, ServiceTags, Site, builtin, names},
     flow::Endpoint,
 };
+
+/// What a site needs.
+#[derive(clap::Args)]
+pub(super) struct SiteArgs {
+    /// The site: cloud, region, features, networks. See `profile init`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) profile: Option<PathBuf>,
+
+    /// Catalogs to audit against, built-in names or files, instead of the profile's.
+    #[arg(long, value_name = "NAME|FILE")]
+    catalog: Vec<String>,
+
+    /// The publisher's ServiceTags_*.json, for rules that name service tags.
+    #[arg(long, value_name = "FILE")]
+    service_tags: Option<PathBuf>,
+}
+
+impl SiteArgs {
+    /// The site, and the service tags that the user gave.
+    pub(super) fn load(&self) -> anyhow::Result<(Site, Option<ServiceTags>)> {
+        let mut profile = load_profile(self.profile.as_deref())?;
+        let base = choose_catalogs(&mut profile, &self.catalog, self.profile.as_deref());
+        let catalogs = load_catalogs(&profile, base)?;
+        let tags = self.service_tags.as_deref().map(load_tags).transpose()?;
+        Ok((Site::new(&catalogs, profile, tags.as_ref()), tags))
+    }
+}
 
 /// The profile in a file, or the default one.
 pub(super) fn load_profile(path: Option<&Path>) -> anyhow::Result<Profile> {
@@ -63,11 +90,9 @@ fn load_catalog(reference: &CatalogRef, base: Option<&Path>) -> anyhow::Result<C
 }
 
 /// The publisher's service tags.
-pub(super) fn load_tags(path: Option<&Path>) -> anyhow::Result<Option<ServiceTags>> {
-    let Some(path) = path else { return Ok(None) };
+pub(super) fn load_tags(path: &Path) -> anyhow::Result<ServiceTags> {
     let bytes = fs::read(path).with_context(|| format!("{}: cannot read", path.display()))?;
-    let tags = ServiceTags::from_json(&bytes).with_context(|| path.display().to_string())?;
-    Ok(Some(tags))
+    ServiceTags::from_json(&bytes).with_context(|| path.display().to_string())
 }
 
 /// DNS servers on unusual ports.

@@ -12,8 +12,17 @@ struct Rule {
 }
 
 enum Kind {
-    Application { protocol: &'static str, ports: Vec<u16>, fqdns: Vec<String> },
-    Network { protocol: &'static str, ports: Vec<String>, addresses: Vec<String>, fqdns: Vec<String> },
+    Application {
+        protocol: &'static str,
+        ports: Vec<u16>,
+        fqdns: Vec<String>,
+    },
+    Network {
+        protocol: &'static str,
+        ports: Vec<String>,
+        addresses: Vec<String>,
+        fqdns: Vec<String>,
+    },
 }
 
 /// An ARM template with one rule collection group.
@@ -90,25 +99,33 @@ resource \"azurerm_firewall_policy_rule_collection_group\" \"required_egress\" {
   firewall_policy_id = var.firewall_policy_id
   priority           = 200
 ";
-    for (key, network, priority) in [("network_rule_collection", true, 200), ("application_rule_collection", false, 300)] {
+    for (key, network, priority) in
+        [("network_rule_collection", true, 200), ("application_rule_collection", false, 300)]
+    {
         let mut body = String::new();
-        for rule in rules.iter().filter(|rule| matches!(rule.kind, Kind::Network { .. }) == network) {
+        for rule in rules.iter().filter(|rule| matches!(rule.kind, Kind::Network { .. }) == network)
+        {
             body += &block(rule);
         }
         if !body.is_empty() {
             let name = if network { "required-network" } else { "required-application" };
-            text += &format!("\n  {key} {{\n    name     = \"{name}\"\n    priority = {priority}\n    action   = \"Allow\"\n{body}  }}\n");
+            text += &format!(
+                "\n  {key} {{\n    name     = \"{name}\"\n    priority = {priority}\n    action   = \"Allow\"\n{body}  }}\n"
+            );
         }
     }
     text + "}\n"
 }
 
 fn block(rule: &Rule) -> String {
-    let mut text = format!("\n    # {}\n    rule {{\n      name = \"{}\"\n", rule.comment, rule.name);
+    let mut text =
+        format!("\n    # {}\n    rule {{\n      name = \"{}\"\n", rule.comment, rule.name);
     match &rule.kind {
         Kind::Application { protocol, ports, fqdns } => {
             for port in ports {
-                text += &format!("      protocols {{\n        type = \"{protocol}\"\n        port = {port}\n      }}\n");
+                text += &format!(
+                    "      protocols {{\n        type = \"{protocol}\"\n        port = {port}\n      }}\n"
+                );
             }
             text += &list("source_addresses", &rule.sources);
             text += &list("destination_fqdns", fqdns);
@@ -141,7 +158,8 @@ fn rules(groups: &[Group<'_>], remarks: &mut Vec<String>) -> Vec<Rule> {
             (Transport::Tcp, App::Http) => Some("Http"),
             _ => None,
         };
-        let single: Vec<u16> = group.port_ranges().iter().filter(|(a, b)| a == b).map(|&(a, _)| a).collect();
+        let single: Vec<u16> =
+            group.port_ranges().iter().filter(|(a, b)| a == b).map(|&(a, _)| a).collect();
         let web = web.filter(|_| single.len() == group.port_ranges().len());
         let (mut fqdns, mut addresses) = (Vec::new(), group.prefixes());
         for name in group.names() {
@@ -156,16 +174,20 @@ fn rules(groups: &[Group<'_>], remarks: &mut Vec<String>) -> Vec<Rule> {
         if group.has_any() {
             addresses.push("*".into());
         }
-        addresses.extend(group.needs.iter().filter_map(|need| service_tag(need)).map(str::to_owned));
+        addresses
+            .extend(group.needs.iter().filter_map(|need| service_tag(need)).map(str::to_owned));
         let ports: Vec<String> = group.ports.text().split(',').map(str::to_owned).collect();
         let protocol = if group.transport == Transport::Tcp { "TCP" } else { "UDP" };
         let mut add = |kind: Kind| {
             let count = rules.iter().filter(|rule| rule.name.starts_with(&group.name())).count();
-            let name = if count == 0 { group.name() } else { format!("{}-{}", group.name(), count + 1) };
+            let name =
+                if count == 0 { group.name() } else { format!("{}-{}", group.name(), count + 1) };
             rules.push(Rule { name, comment: group.comment(), sources: sources.clone(), kind });
         };
         match web {
-            Some(protocol) if !fqdns.is_empty() => add(Kind::Application { protocol, ports: single, fqdns }),
+            Some(protocol) if !fqdns.is_empty() => {
+                add(Kind::Application { protocol, ports: single, fqdns })
+            }
             None if !fqdns.is_empty() => {
                 add(Kind::Network { protocol, ports: ports.clone(), addresses: Vec::new(), fqdns });
             }
@@ -189,7 +211,12 @@ fn application_names(group: &Group<'_>, name: &str, remarks: &mut Vec<String>) -
         Some(0) if name.starts_with("*.") => vec![name.to_owned()],
         Some(at) => {
             let value = name[at..].to_owned();
-            remarks.push(widened(group, name, &value, "Azure Firewall takes `*` at the start only, and it is any text there"));
+            remarks.push(widened(
+                group,
+                name,
+                &value,
+                "Azure Firewall takes `*` at the start only, and it is any text there",
+            ));
             vec![value]
         }
     }

@@ -38,7 +38,8 @@ fn rule(group: &Group<'_>, key: &str, values: &[String]) -> String {
         return String::new();
     }
     let protocol = if group.transport == Transport::Tcp { "TCP" } else { "UDP" };
-    let mut text = format!("    # {}\n    - action: Allow\n      protocol: {protocol}\n", group.comment());
+    let mut text =
+        format!("    # {}\n    - action: Allow\n      protocol: {protocol}\n", group.comment());
     if let Some(sources) = group.sources() {
         text += "      source:\n        nets:\n";
         sources.iter().for_each(|net| text += &format!("          - \"{net}\"\n"));

@@ -11,7 +11,11 @@ pub(super) fn write(groups: &[Group<'_>], remarks: &mut Vec<String>) -> String {
         }
         let names: Vec<String> = group.names().flat_map(selectors).collect();
         rules += &rule(group, "toFQDNs", &names);
-        rules += &rule(group, "toCIDR", &group.prefixes().iter().map(|net| quoted(net)).collect::<Vec<_>>());
+        rules += &rule(
+            group,
+            "toCIDR",
+            &group.prefixes().iter().map(|net| quoted(net)).collect::<Vec<_>>(),
+        );
         if group.has_any() {
             rules += &rule(group, "toEntities", &["world".to_owned()]);
         }

@@ -60,8 +60,10 @@ pub fn generate(product: Product, site: &Site, seen: Option<&[Seen]>) -> Generat
     let needs = Need::of_site(site);
     let mut remarks = Vec::new();
     let tags = matches!(product, Product::AzureFirewall | Product::AzureFirewallTerraform);
-    let chosen: Vec<&Need<'_>> =
-        chosen(&needs, tags, &mut remarks).into_iter().filter(|need| was_seen(need, seen)).collect();
+    let chosen: Vec<&Need<'_>> = chosen(&needs, tags, &mut remarks)
+        .into_iter()
+        .filter(|need| was_seen(need, seen))
+        .collect();
     let groups = groups(&chosen);
     let text = match product {
         Product::AzureFirewall => azure::arm(&groups, &mut remarks),
@@ -75,7 +77,11 @@ pub fn generate(product: Product, site: &Site, seen: Option<&[Seen]>) -> Generat
 }
 
 /// Of alternatives and choices, one; of the rest, all that can be known.
-fn chosen<'n, 's>(needs: &'n [Need<'s>], tags: bool, remarks: &mut Vec<String>) -> Vec<&'n Need<'s>> {
+fn chosen<'n, 's>(
+    needs: &'n [Need<'s>],
+    tags: bool,
+    remarks: &mut Vec<String>,
+) -> Vec<&'n Need<'s>> {
     let mut kept: Vec<&Need<'_>> = Vec::new();
     let options = options(needs, tags);
     for rule in needs.chunk_by(|a, b| a.rule.id == b.rule.id) {
@@ -83,11 +89,15 @@ fn chosen<'n, 's>(needs: &'n [Need<'s>], tags: bool, remarks: &mut Vec<String>) 
         if let Some(option) = &stated.option
             && options.get(&*option.choice).is_some_and(|name| *name != option.name)
         {
-            remarks.push(format!("{}: left out, as `{}` is met in another way", stated.id, option.choice));
+            remarks.push(format!(
+                "{}: left out, as `{}` is met in another way",
+                stated.id, option.choice
+            ));
             continue;
         }
         if stated.alternatives {
-            let best = rule.iter().filter(|need| expressible(need, tags)).min_by_key(|need| width(need));
+            let best =
+                rule.iter().filter(|need| expressible(need, tags)).min_by_key(|need| width(need));
             match best {
                 Some(best) => kept.push(best),
                 None => remarks.push(format!("{}: not written: {}", stated.id, why_not(&rule[0]))),
@@ -97,7 +107,12 @@ fn chosen<'n, 's>(needs: &'n [Need<'s>], tags: bool, remarks: &mut Vec<String>) 
         for need in rule {
             match expressible(need, tags) {
                 true => kept.push(need),
-                false => remarks.push(format!("{}: {} not written: {}", stated.id, need.text, why_not(need))),
+                false => remarks.push(format!(
+                    "{}: {} not written: {}",
+                    stated.id,
+                    need.text,
+                    why_not(need)
+                )),
             }
         }
     }
@@ -107,14 +122,24 @@ fn chosen<'n, 's>(needs: &'n [Need<'s>], tags: bool, remarks: &mut Vec<String>) 
 /// For each choice the first option all of whose destinations can be written, names before others.
 fn options<'n>(needs: &'n [Need<'_>], tags: bool) -> BTreeMap<&'n str, &'n str> {
     let mut fit: BTreeMap<(&str, bool, &str), bool> = BTreeMap::new();
-    let named: BTreeMap<&str, bool> = needs.iter().filter_map(|need| need.rule.option.as_ref()).fold(BTreeMap::new(), |mut all, option| {
-        all.insert(&option.name, needs.iter().filter(|n| n.rule.option.as_ref() == Some(option)).all(|n| matches!(n.what, Ok(What::Names(_)))));
-        all
-    });
+    let named: BTreeMap<&str, bool> = needs
+        .iter()
+        .filter_map(|need| need.rule.option.as_ref())
+        .fold(BTreeMap::new(), |mut all, option| {
+            all.insert(
+                &option.name,
+                needs
+                    .iter()
+                    .filter(|n| n.rule.option.as_ref() == Some(option))
+                    .all(|n| matches!(n.what, Ok(What::Names(_)))),
+            );
+            all
+        });
     for need in needs {
         if let Some(option) = &need.rule.option {
             let other = !named.get(&*option.name).copied().unwrap_or_default();
-            *fit.entry((&option.choice, other, &option.name)).or_insert(true) &= expressible(need, tags);
+            *fit.entry((&option.choice, other, &option.name)).or_insert(true) &=
+                expressible(need, tags);
         }
     }
     let mut first = BTreeMap::new();
@@ -158,7 +183,9 @@ fn was_seen(need: &Need<'_>, seen: Option<&[Seen]>) -> bool {
             && seen.port.is_none_or(|p| need.ports.has(p));
         service
             && match &need.what {
-                Ok(What::Names(globs)) => seen.host().is_some_and(|h| globs.iter().any(|g| g.matches(h))),
+                Ok(What::Names(globs)) => {
+                    seen.host().is_some_and(|h| globs.iter().any(|g| g.matches(h)))
+                }
                 Ok(What::Nets(nets)) => seen.addresses.iter().any(|&a| nets.has_addr(a)),
                 // Whether it was seen can't be told, so it stays.
                 Ok(What::Any) | Err(_) => true,
@@ -168,7 +195,16 @@ fn was_seen(need: &Need<'_>, seen: Option<&[Seen]>) -> bool {
 
 /// Each destination once, at the first rule that needs it.
 fn groups<'s>(needs: &[&'s Need<'s>]) -> Vec<Group<'s>> {
-    let key = |need: &Need<'_>| format!("{} {} {} {} {:?}", need.text, need.rule.transport, need.ports.text(), need.rule.app, need.from);
+    let key = |need: &Need<'_>| {
+        format!(
+            "{} {} {} {} {:?}",
+            need.text,
+            need.rule.transport,
+            need.ports.text(),
+            need.rule.app,
+            need.from
+        )
+    };
     let mut users: BTreeMap<String, Vec<(&str, &str)>> = BTreeMap::new();
     for need in needs {
         users.entry(key(need)).or_default().push((&need.rule.id, &need.rule.purpose));
@@ -208,7 +244,8 @@ impl Group<'_> {
     fn comment(&self) -> String {
         let (id, purpose) = self.rules[0];
         let others: Vec<&str> = self.rules[1..].iter().map(|(id, _)| *id).collect();
-        let others = if others.is_empty() { String::new() } else { format!(" Also {}.", others.join(", ")) };
+        let others =
+            if others.is_empty() { String::new() } else { format!(" Also {}.", others.join(", ")) };
         format!("{id}: {purpose}{others}")
     }
 
@@ -218,7 +255,10 @@ impl Group<'_> {
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        self.needs.iter().filter(|need| matches!(need.what, Ok(What::Names(_)))).map(|need| need.text)
+        self.needs
+            .iter()
+            .filter(|need| matches!(need.what, Ok(What::Names(_))))
+            .map(|need| need.text)
     }
 
     fn prefixes(&self) -> Vec<String> {

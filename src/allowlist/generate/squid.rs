@@ -11,8 +11,11 @@ pub(super) fn write(groups: &[Group<'_>], remarks: &mut Vec<String>) -> String {
         }
         let acl = format!("need{number}");
         lines += &format!("\n# {}\n", group.comment());
-        let ports: Vec<String> =
-            group.port_ranges().iter().map(|&(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") }).collect();
+        let ports: Vec<String> = group
+            .port_ranges()
+            .iter()
+            .map(|&(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") })
+            .collect();
         lines += &format!("acl {acl}-ports port {}\n", ports.join(" "));
         let mut terms = if group.app == App::Http { String::new() } else { "CONNECT ".to_owned() };
         if let Some(sources) = group.sources() {
@@ -55,7 +58,12 @@ fn names(group: &Group<'_>, remarks: &mut Vec<String>) -> Vec<String> {
             remarks.push(widened(group, name, &value, "dstdomain has no star"));
             value
         } else if let Some(zone) = name.strip_prefix('*').filter(|zone| zone.starts_with('.')) {
-            remarks.push(widened(group, name, zone, "dstdomain has no form without the name itself"));
+            remarks.push(widened(
+                group,
+                name,
+                zone,
+                "dstdomain has no form without the name itself",
+            ));
             zone.to_owned()
         } else {
             name.to_owned()
@@ -65,7 +73,9 @@ fn names(group: &Group<'_>, remarks: &mut Vec<String>) -> Vec<String> {
     let covered = |name: &str| {
         values.iter().any(|other| {
             let zone = other.strip_prefix('.').unwrap_or_default();
-            other != name && !zone.is_empty() && (name.trim_start_matches('.') == zone || name.ends_with(&**other))
+            other != name
+                && !zone.is_empty()
+                && (name.trim_start_matches('.') == zone || name.ends_with(&**other))
         })
     };
     let mut kept: Vec<String> = values.iter().filter(|name| !covered(name)).cloned().collect();
