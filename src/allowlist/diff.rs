@@ -144,7 +144,8 @@ pub struct SeenRow {
 pub struct WideRow {
     /// The entry.
     pub entry: Origin,
-    /// The destinations that would do instead; empty when only ports are too many.
+    /// The destinations that would do instead, with ports and transport; empty when only ports are
+    /// too many.
     pub destinations: Vec<String>,
     /// How many more there are.
     pub more: usize,
@@ -192,8 +193,7 @@ pub fn diff(site: &Site, policy: &Policy<'_>, seen: Option<&[Seen]>) -> Diff {
         summary: Summary { entries: policy.list().entries.len(), ..Summary::default() },
     };
     required(&needs, policy, &mut diff);
-    let outside: Vec<&Seen> =
-        seen.unwrap_or_default().iter().filter(|s| !s.is_internal()).collect();
+    let outside: Vec<&Seen> = seen.unwrap_or_default().iter().filter(|s| !s.is_internal()).collect();
     diff.summary.seen = outside.len();
     for seen in &outside {
         judge_seen(seen, site, policy, &mut diff);
@@ -206,8 +206,7 @@ pub fn diff(site: &Site, policy: &Policy<'_>, seen: Option<&[Seen]>) -> Diff {
 /// A device whose rules name no IPv6 client isn't asked about those.
 fn only_v4_clients(needs: &mut [Need<'_>], policy: &Policy<'_>, notes: &mut Vec<String>) {
     let v4 = Nets::all_v4();
-    let mut clients =
-        policy.list().entries.iter().filter_map(|e| e.rule.clients.as_ref()).peekable();
+    let mut clients = policy.list().entries.iter().filter_map(|e| e.rule.clients.as_ref()).peekable();
     if clients.peek().is_none() || clients.any(|clients| !v4.contains(clients)) {
         return;
     }
@@ -220,9 +219,7 @@ fn only_v4_clients(needs: &mut [Need<'_>], policy: &Policy<'_>, notes: &mut Vec<
         }
     }
     if cut {
-        notes.push(
-            "no rule names an IPv6 client: the profile's IPv6 networks aren't compared".into(),
-        );
+        notes.push("no rule names an IPv6 client: the profile's IPv6 networks aren't compared".into());
     }
 }
 
@@ -244,14 +241,7 @@ fn required(needs: &[Need<'_>], policy: &Policy<'_>, diff: &mut Diff) {
     let mut rules: Vec<Vec<Asked<'_, '_>>> = Vec::new();
     for rule in needs.chunk_by(|a, b| a.rule.id == b.rule.id) {
         let asked = rule.iter().map(|need| {
-            let key = format!(
-                "{} {} {} {:?} {:?}",
-                need.text,
-                need.rule.transport,
-                need.ports.text(),
-                need.rule.app,
-                need.from
-            );
+            let key = format!("{} {} {} {:?} {:?}", need.text, need.rule.transport, need.ports.text(), need.rule.app, need.from);
             let (coverage, why) = known.entry(key).or_insert_with(|| ask(need, policy)).clone();
             Asked { need, coverage, why }
         });
@@ -268,8 +258,7 @@ fn required(needs: &[Need<'_>], policy: &Policy<'_>, diff: &mut Diff) {
             *options.entry((&option.choice, &option.name)).or_insert(true) &= met(asked);
         }
     }
-    let chosen: BTreeSet<&str> =
-        options.iter().filter(|(_, met)| **met).map(|((choice, _), _)| *choice).collect();
+    let chosen: BTreeSet<&str> = options.iter().filter(|(_, met)| **met).map(|((choice, _), _)| *choice).collect();
     let mut rows = Rows::default();
     for asked in &rules {
         let rule = asked[0].need.rule;
@@ -287,16 +276,7 @@ fn required(needs: &[Need<'_>], policy: &Policy<'_>, diff: &mut Diff) {
             if asked.is_full() || is_chosen {
                 diff.summary.allowed += 1;
             } else {
-                rows.add(
-                    (
-                        asked.need.text.to_owned(),
-                        asked.need,
-                        asked.coverage.clone(),
-                        asked.why.clone(),
-                    ),
-                    rule,
-                    policy,
-                );
+                rows.add((asked.need.text.to_owned(), asked.need, asked.coverage.clone(), asked.why.clone()), rule, policy);
             }
         }
     }
@@ -324,8 +304,10 @@ fn ask(need: &Need<'_>, policy: &Policy<'_>) -> (Coverage, Vec<String>) {
             // The same tag in the allowlist needs no prefixes, and what allows all allows this.
             let coverage = policy.ask(&question(What::Any));
             let full = coverage.is_full() || names_tag(need, policy);
+            // Where nothing at all is allowed, no value could make it so.
+            let hopeless = !coverage.some && coverage.maybe.is_empty();
             let coverage = if full { Coverage::default() } else { coverage };
-            let why = if full { Vec::new() } else { vec![why.clone()] };
+            let why = if full || hopeless { Vec::new() } else { vec![why.clone()] };
             return (coverage, why);
         }
     };
@@ -334,11 +316,7 @@ fn ask(need: &Need<'_>, policy: &Policy<'_>) -> (Coverage, Vec<String>) {
     if !coverage.is_full() {
         why.extend(coverage.maybe.iter().map(|&at| maybe(&policy.list().entries[at])));
         if coverage.some {
-            why.extend(
-                need.unbound
-                    .iter()
-                    .map(|name| format!("parameter `{name}` has no value in the profile")),
-            );
+            why.extend(need.unbound.iter().map(|name| format!("parameter `{name}` has no value in the profile")));
         }
     }
     (coverage, why)
@@ -365,17 +343,9 @@ fn names_tag(need: &Need<'_>, policy: &Policy<'_>) -> bool {
 fn maybe(entry: &Entry) -> String {
     match &entry.to {
         To::Unevaluated(why, _) => format!("{}: {why}", entry.origin()),
-        To::Nets(_) => {
-            format!("{}: an address; whether the name resolves into it isn't known", entry.origin())
-        }
-        To::Names(_) => format!(
-            "{}: a name; whether it resolves into the prefix, or the protocol is one it takes, isn't known",
-            entry.origin()
-        ),
-        To::Any => format!(
-            "{}: takes only HTTP and TLS, and the rule's protocol isn't stated",
-            entry.origin()
-        ),
+        To::Nets(_) => format!("{}: an address; whether the name resolves into it isn't known", entry.origin()),
+        To::Names(_) => format!("{}: a name; whether it resolves into the prefix, or the protocol is one it takes, isn't known", entry.origin()),
+        To::Any => format!("{}: takes only HTTP and TLS, and the rule's protocol isn't stated", entry.origin()),
     }
 }
 
@@ -398,13 +368,7 @@ struct Rows(Vec<(String, (NeedRow, bool))>);
 
 impl Rows {
     fn add(&mut self, (text, need, coverage, why): Row<'_, '_>, rule: &Rule, policy: &Policy<'_>) {
-        let key = format!(
-            "{text} {} {} {:?} {:?}",
-            rule.transport,
-            need.ports.text(),
-            rule.app,
-            need.from
-        );
+        let key = format!("{text} {} {} {:?} {:?}", rule.transport, need.ports.text(), rule.app, need.from);
         let reference = RuleRef {
             id: rule.id.clone(),
             level: rule.level,
@@ -420,10 +384,7 @@ impl Rows {
         let missing = coverage.gaps.iter().map(|gap| Missing {
             example: gap.example.clone(),
             ports: gap.ports.text(),
-            clients: gap
-                .clients
-                .as_ref()
-                .map(|c| c.prefixes().iter().take(8).map(ToString::to_string).collect()),
+            clients: gap.clients.as_ref().map(|c| c.prefixes().iter().take(8).map(ToString::to_string).collect()),
             denied_by: gap.denied_by.map(origin),
         });
         let row = NeedRow {
@@ -465,9 +426,7 @@ fn judge_seen(seen: &Seen, site: &Site, policy: &Policy<'_>, diff: &mut Diff) {
                 None => false,
             };
             if !allowed {
-                perhaps.extend(
-                    maybe.into_iter().filter(|&m| policy.list().entries[m].action == Action::Allow),
-                );
+                perhaps.extend(maybe.into_iter().filter(|&m| policy.list().entries[m].action == Action::Allow));
             }
         }
     }
@@ -481,8 +440,7 @@ fn judge_seen(seen: &Seen, site: &Site, policy: &Policy<'_>, diff: &mut Diff) {
     if all && hits.iter().any(|hit| hit.active) {
         return;
     }
-    let origins =
-        |set: &BTreeSet<usize>| set.iter().map(|&at| policy.list().entries[at].origin()).collect();
+    let origins = |set: &BTreeSet<usize>| set.iter().map(|&at| policy.list().entries[at].origin()).collect();
     let row = SeenRow {
         name: seen.name.clone(),
         addresses: seen.addresses.clone(),
@@ -540,16 +498,13 @@ impl<'n, 's> NeedIndex<'n, 's> {
             found.extend(self.others.iter().filter(meets));
         }
         if matches!(entry.to, To::Names(_)) {
-            found.extend(
-                self.others.iter().filter(|&&at| matches!(self.needs[at].what, Ok(What::Any))),
-            );
+            found.extend(self.others.iter().filter(|&&at| matches!(self.needs[at].what, Ok(What::Any))));
         }
         found.sort_unstable();
         found.dedup();
         found.retain(|&at| {
             let need = &self.needs[at];
-            entry.rule.transports.has(need.rule.transport)
-                && entry.rule.ports.intersects(&need.ports)
+            entry.rule.transports.has(need.rule.transport) && entry.rule.ports.intersects(&need.ports)
         });
         found
     }
@@ -560,14 +515,10 @@ impl<'n, 's> NeedIndex<'n, 's> {
         for length in 0..tail.len() {
             let part = &tail[..length];
             let from = self.tails.partition_point(|&(other, _)| other < part);
-            near.extend(
-                self.tails[from..].iter().take_while(|(t, _)| *t == part).map(|&(_, at)| at),
-            );
+            near.extend(self.tails[from..].iter().take_while(|(t, _)| *t == part).map(|&(_, at)| at));
         }
         let from = self.tails.partition_point(|&(other, _)| other < tail);
-        near.extend(
-            self.tails[from..].iter().take_while(|(t, _)| t.starts_with(tail)).map(|&(_, at)| at),
-        );
+        near.extend(self.tails[from..].iter().take_while(|(t, _)| t.starts_with(tail)).map(|&(_, at)| at));
         near.retain(|&at| match &self.needs[at].what {
             Ok(What::Names(globs)) => globs.iter().any(|g| intersects(g, glob)),
             _ => false,
@@ -624,9 +575,11 @@ fn wider_than_needed(entry: &Entry, met: &[&Need<'_>], seen: &[&Seen]) -> Option
         }
     }
     let too_many = |side: &Ports, on: bool| on && *side != rule.ports;
-    let ports_wide =
-        too_many(&wanted[0], rule.transports.tcp) || too_many(&wanted[1], rule.transports.udp);
-    let needed_whole = met.iter().any(|need| need_has(need, entry));
+    let ports_wide = too_many(&wanted[0], rule.transports.tcp) || too_many(&wanted[1], rule.transports.udp);
+    let needed_whole = met.iter().any(|need| match need.what {
+        Ok(What::Any) => !ports_wide && need.ports.contains(&rule.ports),
+        _ => need_has(need, entry),
+    });
     let exact = match &entry.to {
         To::Names(globs) => globs.iter().all(Glob::is_exact),
         To::Nets(nets) => matches!(nets.ranges(), [(first, last)] if first == last),
@@ -637,37 +590,32 @@ fn wider_than_needed(entry: &Entry, met: &[&Need<'_>], seen: &[&Seen]) -> Option
     }
     let mut narrower: Vec<String> = Vec::new();
     if !needed_whole && !exact {
-        let inside = met.iter().filter(|need| entry_has(entry, need));
-        narrower.extend(inside.map(|need| need.text.to_owned()));
-        let partial = met.iter().filter(|need| !entry_has(entry, need));
-        narrower.extend(partial.map(|need| format!("{} as far as it is inside", need.text)));
-        let named = |seen: &&&Seen| {
-            match &seen.host() {
+        // "Anywhere, on this port" makes no destination needed.
+        for need in met.iter().filter(|need| need.what != Ok(What::Any)) {
+            let part = if entry_has(entry, need) { "" } else { " as far as it is inside" };
+            let (ports, transport) = (need.ports.intersection(&rule.ports).text(), need.rule.transport);
+            narrower.push(format!("{} {ports}/{transport}{part}", need.text));
+        }
+        let named = |seen: &&&Seen| match &seen.host() {
             Some(host) => !met.iter().any(|need| matches!(&need.what, Ok(What::Names(globs)) if globs.iter().any(|g| g.matches(host)))),
             None => true,
-        }
         };
-        narrower.extend(seen.iter().filter(named).map(|seen| seen.name.clone()));
+        narrower.extend(seen.iter().filter(named).map(|seen| match (seen.port, seen.transport) {
+            (Some(port), Some(transport)) => format!("{} {port}/{transport}", seen.name),
+            _ => seen.name.clone(),
+        }));
         narrower.sort_unstable();
         narrower.dedup();
     }
     let more = narrower.len().saturating_sub(MAX_NARROWER);
     narrower.truncate(MAX_NARROWER);
-    let part =
-        |ports: &Ports, word: &str| (!ports.is_empty()).then(|| format!("{}/{word}", ports.text()));
-    let ports: Vec<String> =
-        [part(&wanted[0], "tcp"), part(&wanted[1], "udp")].into_iter().flatten().collect();
+    let part = |ports: &Ports, word: &str| (!ports.is_empty()).then(|| format!("{}/{word}", ports.text()));
+    let ports: Vec<String> = [part(&wanted[0], "tcp"), part(&wanted[1], "udp")].into_iter().flatten().collect();
     let mut names: Vec<String> = seen.iter().map(|seen| seen.name.clone()).collect();
     names.sort_unstable();
     names.dedup();
     names.truncate(MAX_NARROWER);
-    Some(WideRow {
-        entry: entry.origin(),
-        destinations: narrower,
-        more,
-        ports: ports.join(" "),
-        seen: names,
-    })
+    Some(WideRow { entry: entry.origin(), destinations: narrower, more, ports: ports.join(" "), seen: names })
 }
 
 /// True when the need asks for all that the entry stands for.
@@ -706,9 +654,7 @@ fn shadowed(policy: &Policy<'_>) -> Vec<ShadowRow> {
         let near: Vec<u32> = match &entry.to {
             To::Names(globs) => globs.first().map(|glob| policy.wider(glob)).unwrap_or_default(),
             To::Nets(nets) => match nets.example() {
-                Some(addr) => {
-                    by_address.matches(addr).chain(policy.anywhere().iter().copied()).collect()
-                }
+                Some(addr) => by_address.matches(addr).chain(policy.anywhere().iter().copied()).collect(),
                 None => continue,
             },
             To::Any => policy.anywhere().to_vec(),
@@ -721,27 +667,15 @@ fn shadowed(policy: &Policy<'_>) -> Vec<ShadowRow> {
         });
         if let Some(other) = over {
             let contradiction = entries[other].action != entry.action;
-            rows.push(ShadowRow {
-                entry: entry.origin(),
-                by: entries[other].origin(),
-                contradiction,
-            });
+            rows.push(ShadowRow { entry: entry.origin(), by: entries[other].origin(), contradiction });
         }
     }
     rows
 }
 
-fn add_notes(
-    site: &Site,
-    needs: &[Need<'_>],
-    policy: &Policy<'_>,
-    seen: Option<&[Seen]>,
-    diff: &mut Diff,
-) {
+fn add_notes(site: &Site, needs: &[Need<'_>], policy: &Policy<'_>, seen: Option<&[Seen]>, diff: &mut Diff) {
     if seen.is_none() {
-        diff.notes.push(
-            "no report given: what was seen isn't known, so \"not seen\" isn't either".into(),
-        );
+        diff.notes.push("no report given: what was seen isn't known, so \"not seen\" isn't either".into());
     }
     let unbound = site.profile().unbound(site.rules().iter().map(|r| &r.rule));
     if !unbound.is_empty() {
@@ -749,36 +683,22 @@ fn add_notes(
         diff.notes.push(format!("parameters without a value in the profile: {}", names.join(", ")));
     }
     let entries = &policy.list().entries;
-    if entries.iter().any(|e| e.rule.clients.is_some()) && needs.iter().any(|n| n.from == Who::Some)
-    {
+    if entries.iter().any(|e| e.rule.clients.is_some()) && needs.iter().any(|n| n.from == Who::Some) {
         diff.notes.push("the profile doesn't name the client networks (network.local or roles): rules that are for some clients only count as if they were for these".into());
     }
-    let mut first_allow =
-        entries.iter().position(|e| e.action == Action::Allow).unwrap_or(usize::MAX);
-    first_allow =
-        first_allow.max(entries.iter().rposition(|e| e.action == Action::Allow).unwrap_or(0));
-    let deny = |e: &&Entry, unknown: bool| {
-        e.action == Action::Deny
-            && matches!(e.to, To::Unevaluated(..)) == unknown
-            && (unknown || matches!(e.to, To::Nets(_)))
-    };
+    let mut first_allow = entries.iter().position(|e| e.action == Action::Allow).unwrap_or(usize::MAX);
+    first_allow = first_allow.max(entries.iter().rposition(|e| e.action == Action::Allow).unwrap_or(0));
+    let deny = |e: &&Entry, unknown: bool| e.action == Action::Deny && matches!(e.to, To::Unevaluated(..)) == unknown && (unknown || matches!(e.to, To::Nets(_)));
     let before = &entries[..first_allow.min(entries.len())];
-    let unknown: Vec<String> =
-        before.iter().filter(|e| deny(e, true)).take(3).map(|e| e.origin().to_string()).collect();
+    let unknown: Vec<String> = before.iter().filter(|e| deny(e, true)).take(3).map(|e| e.origin().to_string()).collect();
     if !unknown.is_empty() {
         diff.notes.push(format!("denying rules that can't be evaluated come first, and may stop what counts as allowed: {}", unknown.join("; ")));
     }
-    let nets: Vec<String> =
-        before.iter().filter(|e| deny(e, false)).take(3).map(|e| e.origin().to_string()).collect();
+    let nets: Vec<String> = before.iter().filter(|e| deny(e, false)).take(3).map(|e| e.origin().to_string()).collect();
     if !nets.is_empty() {
         diff.notes.push(format!("names that resolve into denied addresses are stopped although their name is allowed: {}", nets.join("; ")));
     }
-    let addresses = entries
-        .iter()
-        .filter(|e| {
-            e.action == Action::Allow && matches!(e.to, To::Nets(_)) && !e.takes_all_names()
-        })
-        .count();
+    let addresses = entries.iter().filter(|e| e.action == Action::Allow && matches!(e.to, To::Nets(_)) && !e.takes_all_names()).count();
     if addresses > 0 {
         diff.notes.push(format!("{addresses} entries allow by address: names that resolve into them aren't counted as allowed by them, nor as needing them"));
     }

@@ -665,3 +665,153 @@ fn is_public(nets: &Nets) -> bool {
     let local = Nets::of(LOCAL.iter().filter_map(|net| net.parse().ok()));
     !local.contains(nets)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::entry::{Apps, RuleTerms, Transports},
+        *,
+    };
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    const NAMES: [&str; 12] = [
+        "a", "b", "x", "a.a", "b.a", "x.a", "xa.a", "ax.a", "a.b.a", "x.b.a", "x.x.a", "x.x.b.a",
+    ];
+    const SETS: [&[&str]; 9] =
+        [&["a"], &["b.a"], &["+.a"], &["a", "+.a"], &["+a"], &["*.a"], &["a*.a"], &["+"], &["x.a"]];
+    const NETS: [&str; 5] = ["10.0.0.0/31", "10.0.0.1/32", "10.0.0.2/31", "0.0.0.0/0", "10.0.0.3/32"];
+
+    fn globs(texts: &[&str]) -> Vec<Glob> {
+        use super::super::glob::{ANY, LABEL};
+        let symbol = |b| match b {
+            b'+' => ANY,
+            b'*' => LABEL,
+            literal => literal,
+        };
+        texts.iter().map(|text| Glob::from_symbols(text.bytes().map(symbol))).collect()
+    }
+
+    fn nets(text: &str) -> Nets {
+        Nets::of([text.parse().unwrap()])
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        let to = prop_oneof![
+            3 => prop::sample::select(&SETS[..]).prop_map(|set| To::Names(globs(set))),
+            2 => prop::sample::select(&NETS[..]).prop_map(|net| To::Nets(nets(net))),
+            1 => Just(To::Any),
+        ];
+        let except = prop::option::weighted(0.2, prop::sample::select(&SETS[..]));
+        let clients = prop::option::of(prop::sample::select(&NETS[..]));
+        (to, except, clients, any::<bool>(), (1..4_u16, 0..3_u16)).prop_map(|(to, except, clients, allow, (port, more))| {
+            let except = if matches!(to, To::Nets(_)) { None } else { except };
+            Entry {
+                action: if allow { Action::Allow } else { Action::Deny },
+                to,
+                except: except.map(globs).unwrap_or_default(),
+                text: String::new(),
+                line: 1,
+                rule: Arc::new(RuleTerms {
+                    file: "f".into(),
+                    name: String::new(),
+                    collection: String::new(),
+                    transports: Transports::TCP,
+                    apps: Apps::ANY,
+                    ports: Ports::new([(port, port + more)]),
+                    clients: clients.map(nets),
+                }),
+            }
+        })
+    }
+
+    fn clients() -> impl Iterator<Item = IpAddr> {
+        (0..4_u8).map(|n| IpAddr::from([10, 0, 0, n]))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+        #[test]
+        fn names_are_decided_as_by_trying_all(
+            entries in prop::collection::vec(entry(), 0..6),
+            asked in prop::sample::select(&SETS[..]),
+            (port, more) in (1..4_u16, 0..3_u16),
+        ) {
+            let list = Allowlist { entries, notes: Vec::new() };
+            let policy = Policy::new(&list);
+            let asked = globs(asked);
+            let ports = Ports::new([(port, port + more)]);
+            let coverage = policy.ask(&Question {
+                what: What::Names(asked.clone()),
+                transport: Transport::Tcp,
+                ports: ports.clone(),
+                app: Some(App::Https),
+                from: Who::All(nets("10.0.0.0/30")),
+            });
+            let (mut all, mut some) = (true, false);
+            for name in NAMES.iter().filter(|name| asked.iter().any(|g| g.matches(name))) {
+                for port in port..=port + more {
+                    for client in clients() {
+                        let first = list.entries.iter().find(|entry| {
+                            entry.rule.ports.has(port)
+                                && entry.rule.clients.as_ref().is_none_or(|c| c.has_addr(client))
+                                && !entry.except.iter().any(|g| g.matches(name))
+                                && match &entry.to {
+                                    To::Names(globs) => globs.iter().any(|g| g.matches(name)),
+                                    _ => entry.takes_all_names() || entry.to == To::Any,
+                                }
+                        });
+                        let allowed = first.is_some_and(|entry| entry.action == Action::Allow);
+                        all &= allowed;
+                        some |= allowed;
+                    }
+                }
+            }
+            prop_assert_eq!(coverage.is_full(), all, "{:?}", &coverage);
+            prop_assert_eq!(coverage.some, some, "{:?}", &coverage);
+            for gap in &coverage.gaps {
+                prop_assert!(asked.iter().any(|g| g.matches(&gap.example)));
+                prop_assert!(ports.contains(&gap.ports) && !gap.ports.is_empty());
+            }
+        }
+
+        #[test]
+        fn addresses_are_decided_as_by_trying_all(
+            entries in prop::collection::vec(entry(), 0..6),
+            asked in prop::sample::select(&NETS[..]),
+            port in 1..5_u16,
+        ) {
+            let list = Allowlist { entries, notes: Vec::new() };
+            let policy = Policy::new(&list);
+            let asked = nets(asked);
+            let coverage = policy.ask(&Question {
+                what: What::Nets(asked.clone()),
+                transport: Transport::Tcp,
+                ports: Ports::one(port),
+                app: Some(App::Https),
+                from: Who::All(nets("10.0.0.0/30")),
+            });
+            // 10.0.0.9 stands for all addresses that no prefix but the whole has.
+            let tried = (0..4_u8).chain([9]).map(|n| IpAddr::from([10, 0, 0, n]));
+            let (mut all, mut some) = (true, false);
+            for addr in tried.filter(|&addr| asked.has_addr(addr)) {
+                for client in clients() {
+                    let first = list.entries.iter().find(|entry| {
+                        entry.rule.ports.has(port)
+                            && entry.rule.clients.as_ref().is_none_or(|c| c.has_addr(client))
+                            && match &entry.to {
+                                To::Nets(nets) => nets.has_addr(addr),
+                                To::Any => entry.except.is_empty(),
+                                _ => false,
+                            }
+                    });
+                    let allowed = first.is_some_and(|entry| entry.action == Action::Allow);
+                    all &= allowed;
+                    some |= allowed;
+                }
+            }
+            prop_assert_eq!(coverage.is_full(), all, "{:?}", &coverage);
+            prop_assert_eq!(coverage.some, some, "{:?}", &coverage);
+        }
+    }
+}

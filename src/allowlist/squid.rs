@@ -38,7 +38,11 @@ pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), ParseErr
         let mut words = text.split_whitespace();
         match words.next() {
             Some("acl") => define(&mut acls, words, line, builder)?,
-            Some("http_access") => last = Some((line, access(&acls, words, line, builder)?)),
+            Some("http_access") => {
+                let everything = words.clone().skip(1).eq(["all"]);
+                let action = access(&acls, words, line, builder)?;
+                last = Some((line, if everything { Action::Allow } else { action }));
+            }
             Some("include") => {
                 let note = format!(
                     "{}:{line}: `{text}` isn't followed: give that file as well, in its place",
@@ -50,11 +54,12 @@ pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), ParseErr
         }
     }
     match last {
-        Some((line, action)) => {
-            let opposite = if action == Action::Allow { Action::Deny } else { Action::Allow };
+        // What nothing allows is denied anyway.
+        Some((_, Action::Allow)) => Ok(()),
+        Some((line, Action::Deny)) => {
             let mut terms = builder.terms("", "no http_access line matches");
             terms.transports = Transports::TCP;
-            builder.add([0, 0, 0, i64::MAX], opposite, &Arc::new(terms), To::Any, "the rest", line);
+            builder.add([0, 0, 0, i64::MAX], Action::Allow, &Arc::new(terms), To::Any, "the rest", line);
             Ok(())
         }
         None => Err(builder.error(1, "http_access", "there is no http_access line")),
