@@ -23,8 +23,8 @@ pub use observation::{Answer, Ech, Ends, Fact, Observation, QuotedFlow};
 pub enum Probe<T> {
     /// It is this protocol and here is what it says.
     Found(T),
-    /// Could be, but can't be decided before the prefix has this many bytes in all. Always more
-    /// than it has now.
+    /// Could be, but can't be `Found` before the prefix has this many bytes in all. Always more than
+    /// it has now. Fewer may show that it's `Not`.
     More(usize),
     /// It is something else, now and for any continuation.
     Not,

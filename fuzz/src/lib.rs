@@ -1,0 +1,12 @@
+//! What the fuzz targets share.
+
+mod growth;
+mod input;
+mod memory;
+mod quic;
+mod talk;
+
+pub use growth::{grow, grow_both};
+pub use input::Input;
+pub use quic::{Sender, seal};
+pub use talk::{Heard, converse, datagrams};
