@@ -11,21 +11,23 @@ use egress_auditor::extract::{
         partial_client_hello, partial_client_hello_message,
     },
 };
-use egress_auditor_fuzz::{Input, grow};
+use egress_auditor_fuzz::{Input, grow_to_whole};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
     let step = usize::from(input.byte());
     let bytes = input.0;
-    grow(bytes, step, client_hello);
-    grow(bytes, step, client_hello_message);
+    grow_to_whole(bytes, step, client_hello, |hello| hello.complete);
+    grow_to_whole(bytes, step, client_hello_message, |hello| hello.complete);
     for hello in [partial_client_hello(bytes), partial_client_hello_message(bytes)] {
         hello.as_ref().inspect(|hello| check(hello));
     }
     if let Probe::Found(hello) = client_hello(bytes) {
         check(&hello);
-        assert_eq!(partial_client_hello(bytes), Some(hello.clone()));
+        if hello.complete {
+            assert_eq!(partial_client_hello(bytes), Some(hello.clone()));
+        }
         read(bytes, step, &Reader::after(&hello));
     }
     read(bytes, step, &Reader::new());

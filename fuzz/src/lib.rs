@@ -6,7 +6,7 @@ mod memory;
 mod quic;
 mod talk;
 
-pub use growth::{grow, grow_both};
+pub use growth::{grow, grow_both, grow_to_whole};
 pub use input::Input;
 pub use quic::{Sender, seal};
 pub use talk::{Heard, converse, datagrams};

@@ -302,12 +302,14 @@ fn could_be_request_line(part: &[u8]) -> bool {
     // The longest registered method is UPDATEREDIRECTREF.
     const LONGEST_METHOD: usize = 32;
     let method_len = memchr(b' ', part);
-    let method = &part[..method_len.unwrap_or(part.len())];
+    let (method, rest) = part.split_at(method_len.unwrap_or(part.len()));
+    // Not all of a long target, so that one which comes in small pieces stays cheap.
+    let rest = &rest[..rest.len().min(MAX_TEXT)];
     method.len() <= LONGEST_METHOD
         && !(method.is_empty() && method_len.is_some())
         && method.iter().all(|&b| is_token_byte(b))
-        // Not all of a long target, so that one which comes in small pieces stays cheap.
-        && part[method.len()..].iter().take(MAX_TEXT).copied().all(is_line_byte)
+        // Blanks, tabs too, may be the line's end, where they don't count.
+        && rest.trim_ascii_end().iter().copied().all(is_line_byte)
 }
 
 /// Any byte but control characters: targets in the field hold bytes that URIs don't allow.
@@ -635,6 +637,17 @@ mod tests {
         let twice = read("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
         assert_eq!(&twice.host.unwrap().to_string(), "a");
         assert_eq!(twice.host_flaw, Some(HostFlaw::Repeated));
+    }
+
+    /// Found by fuzzing: without the line end, the tab made it another protocol.
+    #[test]
+    fn blanks_behind_the_request_line_may_come_alone() {
+        let head = b"GET / HTTP/1.1 \t\r\n\r\n";
+        for end in 0..head.len() {
+            assert_eq!(request(&head[..end]), Probe::More(end + 1));
+        }
+        assert!(matches!(request(head), Probe::Found(_)));
+        assert_eq!(request(b"GET /\tx"), Probe::Not);
     }
 
     #[test]
