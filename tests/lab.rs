@@ -167,20 +167,16 @@ fn rules(report: &Value) -> BTreeMap<&str, &str> {
     verdicts.filter(|(_, told)| !matches!(*told, "not_exercised" | "not_applicable")).collect()
 }
 
-/// What is the same in every recording: not how often a client tried, nor the frames.
-fn destinations(report: &Value) -> BTreeSet<(&str, &str, u64, &str, &str, Vec<&str>)> {
-    let destinations = report["destinations"].as_array().unwrap().iter();
-    let told = |found| {
-        (
-            text(found, "name"),
-            text(found, "transport"),
-            found["port"].as_u64().unwrap(),
-            text(found, "class"),
-            text(found, "verdict"),
-            found["outcomes"].as_object().unwrap().keys().map(String::as_str).collect(),
-        )
+/// A line for each destination, of what is the same in every recording: not how often a client
+/// tried, nor the frames.
+fn destinations(report: &Value) -> BTreeSet<String> {
+    let line = |found: &Value| {
+        let outcomes: Vec<_> = found["outcomes"].as_object().unwrap().keys().collect();
+        let told = ["name", "transport", "port", "class", "verdict", "stage", "flags"];
+        let told: Vec<_> = told.iter().map(|key| found[*key].to_string()).collect();
+        format!("{} {outcomes:?}", told.join(" "))
     };
-    destinations.map(told).collect()
+    report["destinations"].as_array().unwrap().iter().map(line).collect()
 }
 
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
