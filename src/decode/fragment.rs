@@ -61,6 +61,17 @@ pub(super) struct Reassembly {
     serial: u64,
     incomplete: u64,
     spare: Vec<Vec<u8>>,
+    unplaced: Option<Unplaced>,
+}
+
+/// Which fragments may belong to datagrams that began before the first frame.
+#[derive(Debug)]
+struct Unplaced {
+    /// Capture time of the first frame.
+    start: Timestamp,
+    /// When such a fragment was last seen: as long as others follow it, one of them may complete or
+    /// contradict what it began.
+    last: HashMap<Key, Timestamp, RandomState>,
 }
 
 impl Reassembly {
@@ -74,7 +85,44 @@ impl Reassembly {
             serial: 0,
             incomplete: 0,
             spare: Vec::new(),
+            unplaced: None,
         }
+    }
+
+    /// For fragments that come after others, in frames from `start` on.
+    pub(super) fn later(limits: FragmentLimits, start: Timestamp) -> Self {
+        let last = HashMap::with_hasher(RandomState::default());
+        Self { unplaced: Some(Unplaced { start, last }), ..Self::new(limits) }
+    }
+
+    /// Takes over the datagrams of `later`, whose fragments came after this one's.
+    pub(super) fn then(&mut self, later: Self) {
+        self.incomplete += later.incomplete;
+        for (key, partial) in later.open {
+            self.held += partial.bytes.len();
+            // What it takes the place of was over before the later one began.
+            if let Some(over) = self.open.insert(key, partial) {
+                self.held -= over.bytes.len();
+                self.incomplete += 1;
+            }
+        }
+        // Where both have datagrams of one time, the earlier's are older.
+        let mut order: Vec<_> = self.open.iter_mut().collect();
+        order.sort_by_key(|(_, partial)| (partial.started, partial.serial));
+        self.order.clear();
+        for (serial, (key, partial)) in (0..).zip(order) {
+            partial.serial = serial;
+            self.order.push_back((serial, *key));
+        }
+        self.serial = self.order.len() as u64;
+        self.closed.extend(later.closed);
+        self.closed.make_contiguous().sort_by_key(|&(_, at)| at);
+        let surplus = self.closed.len().saturating_sub(MAX_CLOSED);
+        self.closed.drain(..surplus);
+    }
+
+    pub(super) fn place_all(&mut self) {
+        self.unplaced = None;
     }
 
     /// Adds a fragment; gives the datagram that it completes.
@@ -88,6 +136,9 @@ impl Reassembly {
         now: Timestamp,
     ) -> Result<Datagram, Undecoded> {
         let key = Key::of(fragment);
+        if self.is_unplaced(key, now) {
+            return Err(Undecoded::FragmentUnplaced);
+        }
         self.expire(now);
         if !self.open.contains_key(&key) && self.is_closed(&key, now) {
             return Err(Undecoded::FragmentLate);
@@ -128,6 +179,21 @@ impl Reassembly {
     /// Datagrams given up for age or room.
     pub(super) fn incomplete(&self) -> u64 {
         self.incomplete
+    }
+
+    /// True when the fragment's place depends on what came before the first frame.
+    fn is_unplaced(&mut self, key: Key, now: Timestamp) -> bool {
+        let Some(Unplaced { start, last }) = &mut self.unplaced else { return false };
+        let reach = self.limits.age.max(LATE);
+        let since = last.get(&key).unwrap_or(start);
+        let room = last.len() < self.limits.datagrams || last.contains_key(&key);
+        let unplaced = now.since(*since) <= reach && room;
+        if unplaced {
+            last.insert(key, now);
+        } else {
+            last.remove(&key);
+        }
+        unplaced
     }
 
     /// Stores the fragment. True when its datagram is whole; an error drops the datagram.
@@ -411,6 +477,49 @@ mod tests {
             add(&mut r, fragment(1, 8, false, b"90123456end"), 0),
             Ok(b"1234567890123456end".to_vec())
         );
+    }
+
+    #[test]
+    fn fragments_that_may_have_begun_before_are_refused() {
+        let limits = small().limits;
+        let mut r = Reassembly::later(limits, at(0));
+        let unplaced = Err(Undecoded::FragmentUnplaced);
+        assert_eq!(add(&mut r, fragment(1, 0, true, b"12345678"), 30), unplaced);
+        // Followed by another one, the first may still wait for it.
+        assert_eq!(add(&mut r, fragment(1, 8, false, b"end"), 60), unplaced);
+        assert_eq!(
+            add(&mut r, fragment(2, 0, true, b"12345678"), 60),
+            Err(Undecoded::FragmentHeld)
+        );
+        assert_eq!(
+            add(&mut r, fragment(1, 0, true, b"12345678"), 91),
+            Err(Undecoded::FragmentHeld)
+        );
+        let mut r = Reassembly::later(limits, at(0));
+        r.place_all();
+        assert_eq!(add(&mut r, fragment(1, 0, true, b"12345678"), 0), Err(Undecoded::FragmentHeld));
+        // As many as datagrams, no more.
+        let mut r = Reassembly::later(limits, at(0));
+        let held = (0..9).filter(|&id| add(&mut r, fragment(id, 8, false, b"end"), 0) == unplaced);
+        assert_eq!(held.count(), 2);
+    }
+
+    #[test]
+    fn goes_on_where_a_later_one_ended() {
+        let (mut first, mut second) = (small(), small());
+        let begin = |id| fragment(id, 0, true, b"12345678");
+        assert!(add(&mut first, begin(1), 0).is_err());
+        assert!(add(&mut first, begin(2), 1).is_err());
+        assert!(add(&mut second, begin(1), 31).is_err());
+        assert!(add(&mut second, fragment(3, 0, false, b"whole"), 31).is_ok());
+        first.then(second);
+        assert_eq!((first.held, first.open.len(), first.incomplete), (16, 2, 1));
+        assert_eq!(
+            add(&mut first, fragment(3, 0, true, b"12345678"), 31),
+            Err(Undecoded::FragmentLate)
+        );
+        assert_eq!(add(&mut first, fragment(1, 8, false, b"end"), 32), Ok(b"12345678end".to_vec()));
+        assert_eq!((first.held, first.open.len(), first.incomplete), (0, 0, 2));
     }
 
     #[test]

@@ -49,6 +49,24 @@ impl Decoder {
         Self { reassembly, inflater, whole: Vec::new() }
     }
 
+    /// A decoder for the frames that come after others, the first of them at `start`. It refuses
+    /// fragments of datagrams that may have begun before, as [`Undecoded::FragmentUnplaced`]; the
+    /// decoder that had the frames before can place them.
+    pub fn later(limits: FragmentLimits, start: Timestamp) -> Self {
+        Self { reassembly: Reassembly::later(limits, start), ..Self::new(limits) }
+    }
+
+    /// Takes over what `later` holds, which had frames that came after this decoder's, the ones
+    /// that it refused apart.
+    pub fn then(&mut self, later: Self) {
+        self.reassembly.then(later.reassembly);
+    }
+
+    /// Refuses no more fragments: those whose beginning isn't known are taken for new.
+    pub fn place_all(&mut self) {
+        self.reassembly.place_all();
+    }
+
     /// The innermost IP packet of a frame, from any link type, through any known encapsulation.
     ///
     /// The frame that completes a fragmented datagram gives the whole datagram; fragments may

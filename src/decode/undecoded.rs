@@ -40,11 +40,14 @@ pub enum Undecoded {
     FragmentOverlap,
     /// A fragment that didn't fit into the bound on bytes held.
     FragmentLimit,
+    /// A fragment whose datagram may have begun before the first frame of this decoder, where
+    /// another one was at work. Nothing was done with it.
+    FragmentUnplaced,
 }
 
 impl Undecoded {
     /// Every reason, in the order of [`Self::index`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NotIp,
         Self::UnsupportedLinkType,
         Self::Netlink,
@@ -63,6 +66,7 @@ impl Undecoded {
         Self::FragmentBad,
         Self::FragmentOverlap,
         Self::FragmentLimit,
+        Self::FragmentUnplaced,
     ];
 
     /// Position in [`Self::ALL`].
@@ -91,6 +95,7 @@ impl Undecoded {
             Self::FragmentBad => "fragment_bad",
             Self::FragmentOverlap => "fragment_overlap",
             Self::FragmentLimit => "fragment_limit",
+            Self::FragmentUnplaced => "fragment_unplaced",
         }
     }
 }

@@ -6,10 +6,13 @@
 //! - counters, stamps and DNS knowledge are commutative monoids;
 //! - a connection that a stretch can't know the beginning of is *tentative*: its payload is logged,
 //!   within the budget that bounds every prefix, and interpreted when the stretch before is there;
+//! - a fragment of an IP datagram that may have begun in the stretch before is *held*: the stretch
+//!   is cut around its frame, which is scanned when the stretch before is there;
 //! - where one connection ends and the next on the same tuple begins is decided by what two
 //!   neighbouring packets say, never by what a table happens to hold.
 
 mod heard;
+mod held;
 mod outlet;
 mod part;
 mod partial;

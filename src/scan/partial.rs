@@ -7,11 +7,12 @@ use hashbrown::HashMap;
 
 use crate::{
     base::Timestamp,
-    decode::Undecoded,
-    flow::{Endpoint, FlowKey},
+    decode::{Decoder, Undecoded},
+    flow::{Endpoint, FlowKey, Table},
     names::Knowledge,
     scan::{
-        Connection, Limits, Place, Sink,
+        Connection, Limits, Place, Scanner, Sink,
+        held::{Held, MAX_HELD, MAX_KEPT},
         outlet::Out,
         part::{Boundary, Part},
     },
@@ -21,7 +22,11 @@ use crate::{
 /// What a contiguous stretch of capture told.
 pub struct Partial {
     pub(super) place: Place,
-    /// Frames, and what became of them.
+    /// Earlier parts of this stretch; all that follows is about what came after them.
+    pub(super) held: Vec<Held>,
+    /// With the fragments that wait for others in the next stretch; `None` before the first frame.
+    pub(super) decoder: Option<Decoder>,
+    /// Frames, and what became of them; those that wait for the stretch before aren't counted yet.
     pub counters: Counters,
     /// What DNS told.
     pub(super) names: Knowledge,
@@ -31,7 +36,7 @@ pub struct Partial {
     heads: Vec<(FlowKey, Part, Boundary)>,
     /// Connections that may go on in the next stretch, by key.
     pub(super) open: Vec<(FlowKey, Part)>,
-    limits: Limits,
+    pub(super) limits: Limits,
     pub(super) resolvers: Arc<[Endpoint]>,
 }
 
@@ -74,6 +79,8 @@ impl Partial {
     pub(super) fn new(place: Place, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
         Self {
             place,
+            held: Vec::new(),
+            decoder: None,
             counters: Counters::default(),
             names: Knowledge::new(limits.lookups),
             connections: Vec::new(),
@@ -85,7 +92,39 @@ impl Partial {
     }
 
     /// Appends the stretch that comes right after this one. Associative.
-    pub fn merge(mut self, later: Self, sink: &mut impl Sink) -> Self {
+    pub fn merge(mut self, mut later: Self, sink: &mut impl Sink) -> Self {
+        for Held { before, frames } in std::mem::take(&mut later.held) {
+            let mut scanner = Scanner::resume(self.append(before, sink));
+            for kept in &frames {
+                scanner.push(&kept.frame(), sink);
+            }
+            self = scanner.finish();
+        }
+        self.append(later, sink)
+    }
+
+    /// Keeps the connections that may go on after this stretch.
+    pub(super) fn keep_open(&mut self, table: Table<Part>) {
+        self.open = table.into_entries().collect();
+        self.open.sort_unstable_by_key(|&(key, _)| key);
+    }
+
+    /// True when no more frames may be held.
+    pub(super) fn holds_enough(&self) -> bool {
+        let kept: usize = self.held.iter().map(|held| held.frames.len()).sum();
+        self.held.len() >= MAX_HELD || kept >= MAX_KEPT
+    }
+
+    /// Appends the stretch that comes right after this one and holds no frames.
+    fn append(mut self, later: Self, sink: &mut impl Sink) -> Self {
+        match (&mut self.decoder, later.decoder) {
+            (Some(decoder), Some(later)) => decoder.then(later),
+            (None, later) => self.decoder = later,
+            (Some(_), None) => {}
+        }
+        if let (Place::Beginning, Some(decoder)) = (self.place, &mut self.decoder) {
+            decoder.place_all();
+        }
         self.counters.add(later.counters);
         self.names.union(later.names);
         self.connections.extend(later.connections);

@@ -4,12 +4,14 @@ use crate::{
     base::Stamp,
     decode::{
         Body, Decoder, FragmentLimits, IcmpError, Packet, Tcp, TcpFlags, Transport, Tunnel, Udp,
+        Undecoded,
     },
     extract::{Ends, Fact, Observation, QuotedFlow},
     flow::{Endpoint, FlowKey, Side, Slot, Table},
     scan::{
         Partial,
         heard::Heard,
+        held::{Held, Kept},
         part::{Boundary, Opening, Part},
     },
     source::Frame,
@@ -71,7 +73,8 @@ pub enum Place {
 /// Does no I/O and reads no clock. Memory is bounded by [`Limits`]; frames of flows that are known
 /// and have told what they can cost no allocation.
 pub struct Scanner {
-    decoder: Decoder,
+    /// `None` before the first frame.
+    decoder: Option<Decoder>,
     table: Table<Part>,
     partial: Partial,
     limits: Limits,
@@ -87,7 +90,7 @@ impl Scanner {
     /// A scanner for a stretch at `place`. `resolvers` are DNS servers on ports other than 53.
     pub fn new(place: Place, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
         Self {
-            decoder: Decoder::new(limits.fragments),
+            decoder: None,
             table: Table::new(limits.flows),
             partial: Partial::new(place, limits, resolvers),
             limits,
@@ -96,22 +99,63 @@ impl Scanner {
 
     /// Takes the next frame.
     pub fn push(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) {
-        self.partial.counters.frame(frame);
         let Self { decoder, table, partial, limits } = self;
+        let decoder = decoder.get_or_insert_with(|| match partial.place {
+            Place::Beginning => Decoder::new(limits.fragments),
+            Place::Later => Decoder::later(limits.fragments, frame.stamp.time),
+        });
         match decoder.decode(frame) {
             Ok(packet) => {
+                partial.counters.frame(frame);
                 let step = Step { table, partial, limits };
                 step.packet(&packet, frame.stamp, sink);
             }
-            Err(why) => partial.counters.undecoded(why, frame.link),
+            Err(Undecoded::FragmentUnplaced) => self.hold(frame, sink),
+            Err(why) => {
+                partial.counters.frame(frame);
+                partial.counters.undecoded(why, frame.link);
+            }
+        }
+    }
+
+    /// Goes on after a stretch. What it holds stays with it.
+    pub(super) fn resume(mut partial: Partial) -> Self {
+        let limits = partial.limits;
+        let mut table = Table::new(limits.flows);
+        for (key, part) in std::mem::take(&mut partial.open) {
+            table.insert(key, part);
+        }
+        Self { decoder: partial.decoder.take(), table, partial, limits }
+    }
+
+    /// Keeps a frame that can't be placed without the stretch before, and begins anew after it.
+    #[cold]
+    fn hold(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) {
+        if self.partial.holds_enough() {
+            if let Some(decoder) = &mut self.decoder {
+                decoder.place_all();
+            }
+            return self.push(frame, sink);
+        }
+        if self.partial.held.is_empty() || self.partial.counters.frames > 0 {
+            let Partial { place, limits, resolvers, .. } = &self.partial;
+            let next = Partial::new(*place, *limits, Arc::clone(resolvers));
+            let mut before = std::mem::replace(&mut self.partial, next);
+            self.partial.held = std::mem::take(&mut before.held);
+            let table = std::mem::replace(&mut self.table, Table::new(self.limits.flows));
+            before.keep_open(table);
+            self.partial.held.push(Held { before, frames: Vec::new() });
+        }
+        if let Some(held) = self.partial.held.last_mut() {
+            held.frames.push(Kept::new(frame));
         }
     }
 
     /// What the stretch told. Nothing is judged to have ended.
     pub fn finish(self) -> Partial {
-        let Self { mut partial, table, .. } = self;
-        partial.open = table.into_entries().collect();
-        partial.open.sort_unstable_by_key(|&(key, _)| key);
+        let Self { mut partial, table, decoder, .. } = self;
+        partial.decoder = decoder;
+        partial.keep_open(table);
         partial
     }
 }
