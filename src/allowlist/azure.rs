@@ -80,7 +80,10 @@ impl Reader<'_, '_> {
             self.found = true;
             return self.collection(node, group);
         }
-        node.entries().iter().filter(|(key, _)| !held || key == "resources").try_for_each(|(_, node)| self.find(node, group))
+        node.entries()
+            .iter()
+            .filter(|(key, _)| !held || key == "resources")
+            .try_for_each(|(_, node)| self.find(node, group))
     }
 
     fn group(&mut self, node: &Node, inner: &Node, outer: &Group) -> Group {
@@ -97,7 +100,9 @@ impl Reader<'_, '_> {
         node.text().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
             self.builder.note(format!(
                 "{}:{}: priority is {}: taken as the last ({LAST})",
-                self.builder.file, node.line, node.shown()
+                self.builder.file,
+                node.line,
+                node.shown()
             ));
             LAST
         })
@@ -121,7 +126,8 @@ impl Reader<'_, '_> {
             group => format!("{group} / {name}"),
         };
         let collection = Collection { name, rank: (group.priority, own), action };
-        let rules = inner.any_of(&["rules", "rule"]).map(|(key, _)| inner.items(key)).unwrap_or_default();
+        let rules =
+            inner.any_of(&["rules", "rule"]).map(|(key, _)| inner.items(key)).unwrap_or_default();
         rules.iter().try_for_each(|rule| self.rule(rule, &collection))
     }
 
@@ -133,13 +139,27 @@ impl Reader<'_, '_> {
         match &*text.to_ascii_lowercase() {
             "allow" => Ok(Action::Allow),
             "deny" => Ok(Action::Deny),
-            _ => Err(self.builder.error(action.line, "action", format!("Allow or Deny is needed, not {}", action.shown()))),
+            _ => Err(self.builder.error(
+                action.line,
+                "action",
+                format!("Allow or Deny is needed, not {}", action.shown()),
+            )),
         }
     }
 
     fn rule(&mut self, rule: &Node, collection: &Collection) -> Result<(), ParseError> {
         let kind = rule.text_of("ruleType").unwrap_or_default();
-        let by_name = ["targetFqdns", "target_fqdns", "fqdnTags", "fqdn_tags", "destination_fqdn_tags", "targetUrls", "destination_urls", "webCategories", "web_categories"];
+        let by_name = [
+            "targetFqdns",
+            "target_fqdns",
+            "fqdnTags",
+            "fqdn_tags",
+            "destination_fqdn_tags",
+            "targetUrls",
+            "destination_urls",
+            "webCategories",
+            "web_categories",
+        ];
         let application = match kind {
             "ApplicationRule" => true,
             "NetworkRule" => false,
@@ -147,10 +167,14 @@ impl Reader<'_, '_> {
                 self.dnat();
                 return Ok(());
             }
-            _ => by_name.iter().any(|key| !rule.items(key).is_empty())
-                || rule.any_of(&["protocols", "protocol"]).is_some_and(|(key, _)| {
-                    rule.items(key).iter().any(|p| p.any_of(&["protocolType", "type"]).is_some())
-                }),
+            _ => {
+                by_name.iter().any(|key| !rule.items(key).is_empty())
+                    || rule.any_of(&["protocols", "protocol"]).is_some_and(|(key, _)| {
+                        rule.items(key)
+                            .iter()
+                            .any(|p| p.any_of(&["protocolType", "type"]).is_some())
+                    })
+            }
         };
         let stage = if application { APPLICATION } else { NETWORK };
         let rank: Rank = [0, stage, collection.rank.0, collection.rank.1];
@@ -165,7 +189,8 @@ impl Reader<'_, '_> {
             false => (self.network(rule, &mut terms)?, vec![Arc::new(terms)]),
         };
         if destinations.is_empty() {
-            let message = format!("rule `{name}` of collection `{}` has no destination", collection.name);
+            let message =
+                format!("rule `{name}` of collection `{}` has no destination", collection.name);
             self.builder.note(format!("{}:{}: {message}", self.builder.file, rule.line));
         }
         for (to, text, line) in destinations {
@@ -191,7 +216,13 @@ impl Reader<'_, '_> {
                     Ok("*") => any = true,
                     Ok(text) => match Builder::nets(text) {
                         Some(more) => nets = nets.union(&more),
-                        None => return Err(self.builder.error(node.line, key, format!("`{text}` is no address, prefix, range or *"))),
+                        None => {
+                            return Err(self.builder.error(
+                                node.line,
+                                key,
+                                format!("`{text}` is no address, prefix, range or *"),
+                            ));
+                        }
                     },
                     Err(why) => unknown = Some(format!("clients by {why}")),
                 }
@@ -228,7 +259,11 @@ impl Reader<'_, '_> {
         nets.cloned().ok_or_else(|| format!("IP group {}, which isn't in the file", node.shown()))
     }
 
-    fn application(&self, rule: &Node, terms: &mut RuleTerms) -> Result<Vec<(To, String, usize)>, ParseError> {
+    fn application(
+        &self,
+        rule: &Node,
+        terms: &mut RuleTerms,
+    ) -> Result<Vec<(To, String, usize)>, ParseError> {
         terms.transports = Transports::TCP;
         let mut to = Vec::new();
         for key in ["targetFqdns", "target_fqdns", "destination_fqdns", "destinationFqdns"] {
@@ -255,7 +290,11 @@ impl Reader<'_, '_> {
                 let bare = text.split_once("://").map_or(&*text, |(_, rest)| rest);
                 let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
                 let names = glob(host, Star::Any).ok().map(|glob| vec![glob]);
-                to.push((To::Unevaluated(format!("URL path `/{path}`"), names), text.clone(), node.line));
+                to.push((
+                    To::Unevaluated(format!("URL path `/{path}`"), names),
+                    text.clone(),
+                    node.line,
+                ));
             }
         }
         for key in ["webCategories", "web_categories"] {
@@ -279,7 +318,16 @@ impl Reader<'_, '_> {
                     "http" => (Apps { http: true, ..NONE }, 80),
                     "https" => (Apps { https: true, ..NONE }, 443),
                     "mssql" => (Apps { other: true, ..NONE }, 1433),
-                    _ => return Err(self.builder.error(node.line, key, format!("Http, Https or Mssql with a port is needed, not {}", node.shown()))),
+                    _ => {
+                        return Err(self.builder.error(
+                            node.line,
+                            key,
+                            format!(
+                                "Http, Https or Mssql with a port is needed, not {}",
+                                node.shown()
+                            ),
+                        ));
+                    }
                 };
                 let ports = match node.get("port") {
                     Some(port) => self.builder.ports(std::slice::from_ref(port), "port")?,
@@ -293,7 +341,11 @@ impl Reader<'_, '_> {
         }
         if services.is_empty() {
             let web = [(Apps { http: true, ..NONE }, 80), (Apps { https: true, ..NONE }, 443)];
-            services.extend(web.map(|(apps, port)| RuleTerms { apps, ports: Ports::one(port), ..terms.clone() }));
+            services.extend(web.map(|(apps, port)| RuleTerms {
+                apps,
+                ports: Ports::one(port),
+                ..terms.clone()
+            }));
         }
         Ok(services.into_iter().map(Arc::new).collect())
     }
@@ -305,15 +357,23 @@ impl Reader<'_, '_> {
             return Err(self.builder.error(line, field, message));
         }
         if let Some(zone) = text.strip_prefix('.') {
-            return Err(self.builder.error(line, field, format!("`{text}`: write `{zone}` and `*.{zone}`")));
+            return Err(self.builder.error(
+                line,
+                field,
+                format!("`{text}`: write `{zone}` and `*.{zone}`"),
+            ));
         }
         self.builder.name(text, Star::Any, (line, field))
     }
 
     fn tag(&self, tag: &str) -> To {
-        let known = self.builder.context.fqdn_tags.and_then(|tags| tags.0.get(&tag.to_ascii_lowercase()));
+        let known =
+            self.builder.context.fqdn_tags.and_then(|tags| tags.0.get(&tag.to_ascii_lowercase()));
         let Some(names) = known else {
-            return To::Unevaluated(format!("FQDN tag `{tag}`: give its names with --fqdn-tags"), None);
+            return To::Unevaluated(
+                format!("FQDN tag `{tag}`: give its names with --fqdn-tags"),
+                None,
+            );
         };
         match names.iter().map(|name| glob(name, Star::Any)).collect() {
             Ok(globs) => To::Names(globs),
@@ -321,7 +381,11 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn network(&self, rule: &Node, terms: &mut RuleTerms) -> Result<Vec<(To, String, usize)>, ParseError> {
+    fn network(
+        &self,
+        rule: &Node,
+        terms: &mut RuleTerms,
+    ) -> Result<Vec<(To, String, usize)>, ParseError> {
         terms.transports = Transports::NONE;
         for key in ["ipProtocols", "protocols"] {
             for node in rule.items(key) {
@@ -330,7 +394,13 @@ impl Reader<'_, '_> {
                     "udp" => terms.transports.udp = true,
                     "any" => terms.transports = Transports::BOTH,
                     "icmp" => {}
-                    _ => return Err(self.builder.error(node.line, key, format!("TCP, UDP, ICMP or Any is needed, not {}", node.shown()))),
+                    _ => {
+                        return Err(self.builder.error(
+                            node.line,
+                            key,
+                            format!("TCP, UDP, ICMP or Any is needed, not {}", node.shown()),
+                        ));
+                    }
                 }
             }
         }
@@ -354,9 +424,15 @@ impl Reader<'_, '_> {
                 // The firewall resolves these itself, so they have no stars.
                 let set = match text {
                     Ok(text) if text.contains('*') => {
-                        return Err(self.builder.error(node.line, key, format!("`{text}`: network rules take no `*` in names")));
+                        return Err(self.builder.error(
+                            node.line,
+                            key,
+                            format!("`{text}`: network rules take no `*` in names"),
+                        ));
                     }
-                    Ok(text) => To::Names(vec![self.builder.name(text, Star::Any, (node.line, key))?]),
+                    Ok(text) => {
+                        To::Names(vec![self.builder.name(text, Star::Any, (node.line, key))?])
+                    }
                     Err(why) => To::Unevaluated(why, None),
                 };
                 to.push((set, shown(node), node.line));
@@ -364,7 +440,8 @@ impl Reader<'_, '_> {
         }
         for key in ["destinationIpGroups", "destination_ip_groups"] {
             for node in rule.items(key) {
-                let set = self.ip_group(node).map_or_else(|why| To::Unevaluated(why, None), To::Nets);
+                let set =
+                    self.ip_group(node).map_or_else(|why| To::Unevaluated(why, None), To::Nets);
                 to.push((set, shown(node), node.line));
             }
         }
@@ -373,7 +450,10 @@ impl Reader<'_, '_> {
 
     fn dnat(&mut self) {
         self.found = true;
-        let note = format!("{}: DNAT rules are for traffic from outside and aren't compared", self.builder.file);
+        let note = format!(
+            "{}: DNAT rules are for traffic from outside and aren't compared",
+            self.builder.file
+        );
         self.builder.note(note);
     }
 }
@@ -425,20 +505,32 @@ pub(super) fn read_terraform(tree: &Node, builder: &mut Builder<'_>) -> Result<b
     let mut reader = Reader { builder, groups, found: false };
     for resource in tree.items("resource") {
         let labels: Vec<&str> = resource.items("").iter().filter_map(Node::text).collect();
-        let outer = Group { name: labels.get(1).copied().unwrap_or_default().to_owned(), priority: 0 };
+        let outer =
+            Group { name: labels.get(1).copied().unwrap_or_default().to_owned(), priority: 0 };
         match labels.first().copied() {
-            Some("azurerm_firewall_policy_rule_collection_group") => reader.find(resource, &outer)?,
-            Some("azurerm_firewall_application_rule_collection" | "azurerm_firewall_network_rule_collection") => {
+            Some("azurerm_firewall_policy_rule_collection_group") => {
+                reader.find(resource, &outer)?
+            }
+            Some(
+                "azurerm_firewall_application_rule_collection"
+                | "azurerm_firewall_network_rule_collection",
+            ) => {
                 reader.found = true;
                 reader.collection(resource, &Group { name: String::new(), priority: 0 })?;
             }
             _ => {}
         }
         let dynamic = resource.items("dynamic").iter().chain(
-            ["application_rule_collection", "network_rule_collection"].iter().flat_map(|key| resource.items(key)).flat_map(|c| c.items("dynamic")),
+            ["application_rule_collection", "network_rule_collection"]
+                .iter()
+                .flat_map(|key| resource.items(key))
+                .flat_map(|c| c.items("dynamic")),
         );
         for block in dynamic {
-            let note = format!("{}:{}: `dynamic` blocks can't be evaluated: give `terraform show -json` or the CLI's output", reader.builder.file, block.line);
+            let note = format!(
+                "{}:{}: `dynamic` blocks can't be evaluated: give `terraform show -json` or the CLI's output",
+                reader.builder.file, block.line
+            );
             reader.builder.note(note);
         }
     }

@@ -15,7 +15,11 @@ use super::{
     tree::Node,
 };
 
-pub(super) fn read(policy: &Node, all: &[&Node], builder: &mut Builder<'_>) -> Result<(), ParseError> {
+pub(super) fn read(
+    policy: &Node,
+    all: &[&Node],
+    builder: &mut Builder<'_>,
+) -> Result<(), ParseError> {
     let name = policy_name(policy);
     for spec in policy.items("spec").iter().chain(policy.items("specs")) {
         selector_note(&name, spec, &["endpointSelector", "nodeSelector"], builder);
@@ -43,11 +47,16 @@ fn egress(
     };
     for list in lists {
         // Rules for HTTP and server names narrow what passes in ways that aren't compared.
-        let narrowed = [&["rules", "http"][..], &["serverNames"][..]].iter().any(|path| list.at(path).is_some());
+        let narrowed = [&["rules", "http"][..], &["serverNames"][..]]
+            .iter()
+            .any(|path| list.at(path).is_some());
         for terms in port_terms(list.items("ports"), policy, (label, "ANY"), builder)? {
             for (to, text, line) in &destinations {
                 let to = match to {
-                    To::Names(names) if narrowed => To::Unevaluated("rules for HTTP or server names".into(), Some(names.clone())),
+                    To::Names(names) if narrowed => To::Unevaluated(
+                        "rules for HTTP or server names".into(),
+                        Some(names.clone()),
+                    ),
                     _ if narrowed => To::Unevaluated("rules for HTTP or server names".into(), None),
                     to => to.clone(),
                 };
@@ -61,13 +70,23 @@ fn egress(
 
 const INSIDE: [&str; 3] = ["toEndpoints", "toServices", "toNodes"];
 
-fn destinations(rule: &Node, all: &[&Node], builder: &Builder<'_>) -> Result<Vec<(To, String, usize)>, ParseError> {
+fn destinations(
+    rule: &Node,
+    all: &[&Node],
+    builder: &Builder<'_>,
+) -> Result<Vec<(To, String, usize)>, ParseError> {
     let mut to = Vec::new();
     for node in rule.items("toFQDNs") {
         let (glob, text) = match (node.text_of("matchName"), node.text_of("matchPattern")) {
             (Some(name), _) => (match_name(name), name),
             (None, Some(text)) => (pattern(text), text),
-            (None, None) => return Err(builder.error(node.line, "toFQDNs", "matchName or matchPattern is needed")),
+            (None, None) => {
+                return Err(builder.error(
+                    node.line,
+                    "toFQDNs",
+                    "matchName or matchPattern is needed",
+                ));
+            }
         };
         let glob = glob.map_err(|message| builder.error(node.line, "toFQDNs", message))?;
         to.push((To::Names(vec![glob]), text.to_owned(), node.line));
@@ -99,7 +118,11 @@ fn destinations(rule: &Node, all: &[&Node], builder: &Builder<'_>) -> Result<Vec
         to.push((set, text.to_owned(), node.line));
     }
     if let Some(groups) = rule.get("toGroups") {
-        to.push((To::Unevaluated("cloud provider groups".into(), None), "toGroups".into(), groups.line));
+        to.push((
+            To::Unevaluated("cloud provider groups".into(), None),
+            "toGroups".into(),
+            groups.line,
+        ));
     }
     let named = ["toFQDNs", "toCIDR", "toCIDRSet", "toEntities", "toGroups"].iter().chain(&INSIDE);
     if !named.into_iter().any(|key| rule.get(key).is_some()) {
@@ -110,7 +133,11 @@ fn destinations(rule: &Node, all: &[&Node], builder: &Builder<'_>) -> Result<Vec
 
 fn match_name(text: &str) -> Result<Glob, String> {
     let name = checked(text)?;
-    if name.contains('*') { Err(format!("`{text}`: matchName takes no `*`; use matchPattern")) } else { Ok(Glob::exact(&name)) }
+    if name.contains('*') {
+        Err(format!("`{text}`: matchName takes no `*`; use matchPattern"))
+    } else {
+        Ok(Glob::exact(&name))
+    }
 }
 
 fn pattern(text: &str) -> Result<Glob, String> {
@@ -130,11 +157,18 @@ fn pattern(text: &str) -> Result<Glob, String> {
 
 fn cidr_group(name: &str, all: &[&Node]) -> To {
     let found = all.iter().find(|node| {
-        node.text_of("kind") == Some("CiliumCIDRGroup") && node.at(&["metadata", "name"]).and_then(Node::text) == Some(name)
+        node.text_of("kind") == Some("CiliumCIDRGroup")
+            && node.at(&["metadata", "name"]).and_then(Node::text) == Some(name)
     });
     let nets = found.and_then(|group| {
         let cidrs = group.get("spec")?.items("externalCIDRs");
-        cidrs.iter().map(|n| Builder::nets(n.text()?)).try_fold(Nets::empty(), |all, more| Some(all.union(&more?)))
+        cidrs
+            .iter()
+            .map(|n| Builder::nets(n.text()?))
+            .try_fold(Nets::empty(), |all, more| Some(all.union(&more?)))
     });
-    nets.map_or_else(|| To::Unevaluated(format!("CIDR group `{name}` isn't in the file"), None), To::Nets)
+    nets.map_or_else(
+        || To::Unevaluated(format!("CIDR group `{name}` isn't in the file"), None),
+        To::Nets,
+    )
 }

@@ -193,7 +193,8 @@ pub fn diff(site: &Site, policy: &Policy<'_>, seen: Option<&[Seen]>) -> Diff {
         summary: Summary { entries: policy.list().entries.len(), ..Summary::default() },
     };
     required(&needs, policy, &mut diff);
-    let outside: Vec<&Seen> = seen.unwrap_or_default().iter().filter(|s| !s.is_internal()).collect();
+    let outside: Vec<&Seen> =
+        seen.unwrap_or_default().iter().filter(|s| !s.is_internal()).collect();
     diff.summary.seen = outside.len();
     for seen in &outside {
         judge_seen(seen, site, policy, &mut diff);
@@ -206,7 +207,8 @@ pub fn diff(site: &Site, policy: &Policy<'_>, seen: Option<&[Seen]>) -> Diff {
 /// A device whose rules name no IPv6 client isn't asked about those.
 fn only_v4_clients(needs: &mut [Need<'_>], policy: &Policy<'_>, notes: &mut Vec<String>) {
     let v4 = Nets::all_v4();
-    let mut clients = policy.list().entries.iter().filter_map(|e| e.rule.clients.as_ref()).peekable();
+    let mut clients =
+        policy.list().entries.iter().filter_map(|e| e.rule.clients.as_ref()).peekable();
     if clients.peek().is_none() || clients.any(|clients| !v4.contains(clients)) {
         return;
     }
@@ -219,7 +221,9 @@ fn only_v4_clients(needs: &mut [Need<'_>], policy: &Policy<'_>, notes: &mut Vec<
         }
     }
     if cut {
-        notes.push("no rule names an IPv6 client: the profile's IPv6 networks aren't compared".into());
+        notes.push(
+            "no rule names an IPv6 client: the profile's IPv6 networks aren't compared".into(),
+        );
     }
 }
 
@@ -241,7 +245,14 @@ fn required(needs: &[Need<'_>], policy: &Policy<'_>, diff: &mut Diff) {
     let mut rules: Vec<Vec<Asked<'_, '_>>> = Vec::new();
     for rule in needs.chunk_by(|a, b| a.rule.id == b.rule.id) {
         let asked = rule.iter().map(|need| {
-            let key = format!("{} {} {} {:?} {:?}", need.text, need.rule.transport, need.ports.text(), need.rule.app, need.from);
+            let key = format!(
+                "{} {} {} {:?} {:?}",
+                need.text,
+                need.rule.transport,
+                need.ports.text(),
+                need.rule.app,
+                need.from
+            );
             let (coverage, why) = known.entry(key).or_insert_with(|| ask(need, policy)).clone();
             Asked { need, coverage, why }
         });
@@ -258,7 +269,8 @@ fn required(needs: &[Need<'_>], policy: &Policy<'_>, diff: &mut Diff) {
             *options.entry((&option.choice, &option.name)).or_insert(true) &= met(asked);
         }
     }
-    let chosen: BTreeSet<&str> = options.iter().filter(|(_, met)| **met).map(|((choice, _), _)| *choice).collect();
+    let chosen: BTreeSet<&str> =
+        options.iter().filter(|(_, met)| **met).map(|((choice, _), _)| *choice).collect();
     let mut rows = Rows::default();
     for asked in &rules {
         let rule = asked[0].need.rule;
@@ -276,7 +288,16 @@ fn required(needs: &[Need<'_>], policy: &Policy<'_>, diff: &mut Diff) {
             if asked.is_full() || is_chosen {
                 diff.summary.allowed += 1;
             } else {
-                rows.add((asked.need.text.to_owned(), asked.need, asked.coverage.clone(), asked.why.clone()), rule, policy);
+                rows.add(
+                    (
+                        asked.need.text.to_owned(),
+                        asked.need,
+                        asked.coverage.clone(),
+                        asked.why.clone(),
+                    ),
+                    rule,
+                    policy,
+                );
             }
         }
     }
@@ -316,7 +337,11 @@ fn ask(need: &Need<'_>, policy: &Policy<'_>) -> (Coverage, Vec<String>) {
     if !coverage.is_full() {
         why.extend(coverage.maybe.iter().map(|&at| maybe(&policy.list().entries[at])));
         if coverage.some {
-            why.extend(need.unbound.iter().map(|name| format!("parameter `{name}` has no value in the profile")));
+            why.extend(
+                need.unbound
+                    .iter()
+                    .map(|name| format!("parameter `{name}` has no value in the profile")),
+            );
         }
     }
     (coverage, why)
@@ -343,9 +368,17 @@ fn names_tag(need: &Need<'_>, policy: &Policy<'_>) -> bool {
 fn maybe(entry: &Entry) -> String {
     match &entry.to {
         To::Unevaluated(why, _) => format!("{}: {why}", entry.origin()),
-        To::Nets(_) => format!("{}: an address; whether the name resolves into it isn't known", entry.origin()),
-        To::Names(_) => format!("{}: a name; whether it resolves into the prefix, or the protocol is one it takes, isn't known", entry.origin()),
-        To::Any => format!("{}: takes only HTTP and TLS, and the rule's protocol isn't stated", entry.origin()),
+        To::Nets(_) => {
+            format!("{}: an address; whether the name resolves into it isn't known", entry.origin())
+        }
+        To::Names(_) => format!(
+            "{}: a name; whether it resolves into the prefix, or the protocol is one it takes, isn't known",
+            entry.origin()
+        ),
+        To::Any => format!(
+            "{}: takes only HTTP and TLS, and the rule's protocol isn't stated",
+            entry.origin()
+        ),
     }
 }
 
@@ -368,7 +401,13 @@ struct Rows(Vec<(String, (NeedRow, bool))>);
 
 impl Rows {
     fn add(&mut self, (text, need, coverage, why): Row<'_, '_>, rule: &Rule, policy: &Policy<'_>) {
-        let key = format!("{text} {} {} {:?} {:?}", rule.transport, need.ports.text(), rule.app, need.from);
+        let key = format!(
+            "{text} {} {} {:?} {:?}",
+            rule.transport,
+            need.ports.text(),
+            rule.app,
+            need.from
+        );
         let reference = RuleRef {
             id: rule.id.clone(),
             level: rule.level,
@@ -384,7 +423,10 @@ impl Rows {
         let missing = coverage.gaps.iter().map(|gap| Missing {
             example: gap.example.clone(),
             ports: gap.ports.text(),
-            clients: gap.clients.as_ref().map(|c| c.prefixes().iter().take(8).map(ToString::to_string).collect()),
+            clients: gap
+                .clients
+                .as_ref()
+                .map(|c| c.prefixes().iter().take(8).map(ToString::to_string).collect()),
             denied_by: gap.denied_by.map(origin),
         });
         let row = NeedRow {
@@ -426,7 +468,9 @@ fn judge_seen(seen: &Seen, site: &Site, policy: &Policy<'_>, diff: &mut Diff) {
                 None => false,
             };
             if !allowed {
-                perhaps.extend(maybe.into_iter().filter(|&m| policy.list().entries[m].action == Action::Allow));
+                perhaps.extend(
+                    maybe.into_iter().filter(|&m| policy.list().entries[m].action == Action::Allow),
+                );
             }
         }
     }
@@ -440,7 +484,8 @@ fn judge_seen(seen: &Seen, site: &Site, policy: &Policy<'_>, diff: &mut Diff) {
     if all && hits.iter().any(|hit| hit.active) {
         return;
     }
-    let origins = |set: &BTreeSet<usize>| set.iter().map(|&at| policy.list().entries[at].origin()).collect();
+    let origins =
+        |set: &BTreeSet<usize>| set.iter().map(|&at| policy.list().entries[at].origin()).collect();
     let row = SeenRow {
         name: seen.name.clone(),
         addresses: seen.addresses.clone(),
@@ -498,13 +543,16 @@ impl<'n, 's> NeedIndex<'n, 's> {
             found.extend(self.others.iter().filter(meets));
         }
         if matches!(entry.to, To::Names(_)) {
-            found.extend(self.others.iter().filter(|&&at| matches!(self.needs[at].what, Ok(What::Any))));
+            found.extend(
+                self.others.iter().filter(|&&at| matches!(self.needs[at].what, Ok(What::Any))),
+            );
         }
         found.sort_unstable();
         found.dedup();
         found.retain(|&at| {
             let need = &self.needs[at];
-            entry.rule.transports.has(need.rule.transport) && entry.rule.ports.intersects(&need.ports)
+            entry.rule.transports.has(need.rule.transport)
+                && entry.rule.ports.intersects(&need.ports)
         });
         found
     }
@@ -515,10 +563,14 @@ impl<'n, 's> NeedIndex<'n, 's> {
         for length in 0..tail.len() {
             let part = &tail[..length];
             let from = self.tails.partition_point(|&(other, _)| other < part);
-            near.extend(self.tails[from..].iter().take_while(|(t, _)| *t == part).map(|&(_, at)| at));
+            near.extend(
+                self.tails[from..].iter().take_while(|(t, _)| *t == part).map(|&(_, at)| at),
+            );
         }
         let from = self.tails.partition_point(|&(other, _)| other < tail);
-        near.extend(self.tails[from..].iter().take_while(|(t, _)| t.starts_with(tail)).map(|&(_, at)| at));
+        near.extend(
+            self.tails[from..].iter().take_while(|(t, _)| t.starts_with(tail)).map(|&(_, at)| at),
+        );
         near.retain(|&at| match &self.needs[at].what {
             Ok(What::Names(globs)) => globs.iter().any(|g| intersects(g, glob)),
             _ => false,
@@ -575,7 +627,8 @@ fn wider_than_needed(entry: &Entry, met: &[&Need<'_>], seen: &[&Seen]) -> Option
         }
     }
     let too_many = |side: &Ports, on: bool| on && *side != rule.ports;
-    let ports_wide = too_many(&wanted[0], rule.transports.tcp) || too_many(&wanted[1], rule.transports.udp);
+    let ports_wide =
+        too_many(&wanted[0], rule.transports.tcp) || too_many(&wanted[1], rule.transports.udp);
     let needed_whole = met.iter().any(|need| match need.what {
         Ok(What::Any) => !ports_wide && need.ports.contains(&rule.ports),
         _ => need_has(need, entry),
@@ -593,12 +646,15 @@ fn wider_than_needed(entry: &Entry, met: &[&Need<'_>], seen: &[&Seen]) -> Option
         // "Anywhere, on this port" makes no destination needed.
         for need in met.iter().filter(|need| need.what != Ok(What::Any)) {
             let part = if entry_has(entry, need) { "" } else { " as far as it is inside" };
-            let (ports, transport) = (need.ports.intersection(&rule.ports).text(), need.rule.transport);
+            let (ports, transport) =
+                (need.ports.intersection(&rule.ports).text(), need.rule.transport);
             narrower.push(format!("{} {ports}/{transport}{part}", need.text));
         }
-        let named = |seen: &&&Seen| match &seen.host() {
+        let named = |seen: &&&Seen| {
+            match &seen.host() {
             Some(host) => !met.iter().any(|need| matches!(&need.what, Ok(What::Names(globs)) if globs.iter().any(|g| g.matches(host)))),
             None => true,
+        }
         };
         narrower.extend(seen.iter().filter(named).map(|seen| match (seen.port, seen.transport) {
             (Some(port), Some(transport)) => format!("{} {port}/{transport}", seen.name),
@@ -609,13 +665,21 @@ fn wider_than_needed(entry: &Entry, met: &[&Need<'_>], seen: &[&Seen]) -> Option
     }
     let more = narrower.len().saturating_sub(MAX_NARROWER);
     narrower.truncate(MAX_NARROWER);
-    let part = |ports: &Ports, word: &str| (!ports.is_empty()).then(|| format!("{}/{word}", ports.text()));
-    let ports: Vec<String> = [part(&wanted[0], "tcp"), part(&wanted[1], "udp")].into_iter().flatten().collect();
+    let part =
+        |ports: &Ports, word: &str| (!ports.is_empty()).then(|| format!("{}/{word}", ports.text()));
+    let ports: Vec<String> =
+        [part(&wanted[0], "tcp"), part(&wanted[1], "udp")].into_iter().flatten().collect();
     let mut names: Vec<String> = seen.iter().map(|seen| seen.name.clone()).collect();
     names.sort_unstable();
     names.dedup();
     names.truncate(MAX_NARROWER);
-    Some(WideRow { entry: entry.origin(), destinations: narrower, more, ports: ports.join(" "), seen: names })
+    Some(WideRow {
+        entry: entry.origin(),
+        destinations: narrower,
+        more,
+        ports: ports.join(" "),
+        seen: names,
+    })
 }
 
 /// True when the need asks for all that the entry stands for.
@@ -654,7 +718,9 @@ fn shadowed(policy: &Policy<'_>) -> Vec<ShadowRow> {
         let near: Vec<u32> = match &entry.to {
             To::Names(globs) => globs.first().map(|glob| policy.wider(glob)).unwrap_or_default(),
             To::Nets(nets) => match nets.example() {
-                Some(addr) => by_address.matches(addr).chain(policy.anywhere().iter().copied()).collect(),
+                Some(addr) => {
+                    by_address.matches(addr).chain(policy.anywhere().iter().copied()).collect()
+                }
                 None => continue,
             },
             To::Any => policy.anywhere().to_vec(),
@@ -667,15 +733,27 @@ fn shadowed(policy: &Policy<'_>) -> Vec<ShadowRow> {
         });
         if let Some(other) = over {
             let contradiction = entries[other].action != entry.action;
-            rows.push(ShadowRow { entry: entry.origin(), by: entries[other].origin(), contradiction });
+            rows.push(ShadowRow {
+                entry: entry.origin(),
+                by: entries[other].origin(),
+                contradiction,
+            });
         }
     }
     rows
 }
 
-fn add_notes(site: &Site, needs: &[Need<'_>], policy: &Policy<'_>, seen: Option<&[Seen]>, diff: &mut Diff) {
+fn add_notes(
+    site: &Site,
+    needs: &[Need<'_>],
+    policy: &Policy<'_>,
+    seen: Option<&[Seen]>,
+    diff: &mut Diff,
+) {
     if seen.is_none() {
-        diff.notes.push("no report given: what was seen isn't known, so \"not seen\" isn't either".into());
+        diff.notes.push(
+            "no report given: what was seen isn't known, so \"not seen\" isn't either".into(),
+        );
     }
     let unbound = site.profile().unbound(site.rules().iter().map(|r| &r.rule));
     if !unbound.is_empty() {
@@ -683,22 +761,36 @@ fn add_notes(site: &Site, needs: &[Need<'_>], policy: &Policy<'_>, seen: Option<
         diff.notes.push(format!("parameters without a value in the profile: {}", names.join(", ")));
     }
     let entries = &policy.list().entries;
-    if entries.iter().any(|e| e.rule.clients.is_some()) && needs.iter().any(|n| n.from == Who::Some) {
+    if entries.iter().any(|e| e.rule.clients.is_some()) && needs.iter().any(|n| n.from == Who::Some)
+    {
         diff.notes.push("the profile doesn't name the client networks (network.local or roles): rules that are for some clients only count as if they were for these".into());
     }
-    let mut first_allow = entries.iter().position(|e| e.action == Action::Allow).unwrap_or(usize::MAX);
-    first_allow = first_allow.max(entries.iter().rposition(|e| e.action == Action::Allow).unwrap_or(0));
-    let deny = |e: &&Entry, unknown: bool| e.action == Action::Deny && matches!(e.to, To::Unevaluated(..)) == unknown && (unknown || matches!(e.to, To::Nets(_)));
+    let mut first_allow =
+        entries.iter().position(|e| e.action == Action::Allow).unwrap_or(usize::MAX);
+    first_allow =
+        first_allow.max(entries.iter().rposition(|e| e.action == Action::Allow).unwrap_or(0));
+    let deny = |e: &&Entry, unknown: bool| {
+        e.action == Action::Deny
+            && matches!(e.to, To::Unevaluated(..)) == unknown
+            && (unknown || matches!(e.to, To::Nets(_)))
+    };
     let before = &entries[..first_allow.min(entries.len())];
-    let unknown: Vec<String> = before.iter().filter(|e| deny(e, true)).take(3).map(|e| e.origin().to_string()).collect();
+    let unknown: Vec<String> =
+        before.iter().filter(|e| deny(e, true)).take(3).map(|e| e.origin().to_string()).collect();
     if !unknown.is_empty() {
         diff.notes.push(format!("denying rules that can't be evaluated come first, and may stop what counts as allowed: {}", unknown.join("; ")));
     }
-    let nets: Vec<String> = before.iter().filter(|e| deny(e, false)).take(3).map(|e| e.origin().to_string()).collect();
+    let nets: Vec<String> =
+        before.iter().filter(|e| deny(e, false)).take(3).map(|e| e.origin().to_string()).collect();
     if !nets.is_empty() {
         diff.notes.push(format!("names that resolve into denied addresses are stopped although their name is allowed: {}", nets.join("; ")));
     }
-    let addresses = entries.iter().filter(|e| e.action == Action::Allow && matches!(e.to, To::Nets(_)) && !e.takes_all_names()).count();
+    let addresses = entries
+        .iter()
+        .filter(|e| {
+            e.action == Action::Allow && matches!(e.to, To::Nets(_)) && !e.takes_all_names()
+        })
+        .count();
     if addresses > 0 {
         diff.notes.push(format!("{addresses} entries allow by address: names that resolve into them aren't counted as allowed by them, nor as needing them"));
     }

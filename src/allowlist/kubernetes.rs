@@ -17,7 +17,8 @@ pub(super) fn read(policy: &Node, builder: &mut Builder<'_>) -> Result<(), Parse
     };
     selector_note(&name, spec, &["podSelector"], builder);
     for (number, rule) in (1..).zip(spec.items("egress")) {
-        let services = port_terms(rule.items("ports"), &name, (&format!("egress {number}"), "TCP"), builder)?;
+        let services =
+            port_terms(rule.items("ports"), &name, (&format!("egress {number}"), "TCP"), builder)?;
         let peers = rule.items("to");
         for terms in &services {
             if peers.is_empty() {
@@ -46,7 +47,8 @@ pub(super) fn policy_name(policy: &Node) -> String {
 pub(super) fn selector_note(name: &str, spec: &Node, keys: &[&str], builder: &mut Builder<'_>) {
     let chosen = keys.iter().filter_map(|key| Some((key, spec.get(key)?)));
     for (key, selector) in chosen {
-        let everything = selector.entries().is_empty() && selector.text().is_none_or(|t| t.is_empty() || t == "all()");
+        let everything = selector.entries().is_empty()
+            && selector.text().is_none_or(|t| t.is_empty() || t == "all()");
         if !everything {
             builder.note(format!("policy {name} has a {key}: taken as if it were for all clients"));
         }
@@ -57,7 +59,8 @@ pub(super) fn selector_note(name: &str, spec: &Node, keys: &[&str], builder: &mu
 pub(super) fn block(node: &Node, field: &str, builder: &Builder<'_>) -> Result<Nets, ParseError> {
     let read = |node: &Node| {
         let text = node.text().unwrap_or_default();
-        Builder::nets(text).ok_or_else(|| builder.error(node.line, field, format!("`{text}` is no CIDR")))
+        Builder::nets(text)
+            .ok_or_else(|| builder.error(node.line, field, format!("`{text}` is no CIDR")))
     };
     let Some(cidr) = node.get("cidr") else {
         return Err(builder.error(node.line, field, "it has no cidr"));
@@ -89,15 +92,25 @@ pub(super) fn port_terms(
     if tcp == udp && !tcp.is_empty() {
         return Ok(vec![Arc::new(RuleTerms { ports: tcp, ..builder.terms(policy, rule) })]);
     }
-    let terms = [(tcp, Transports::TCP), (udp, Transports::UDP)].into_iter().filter(|(p, _)| !p.is_empty());
-    Ok(terms.map(|(ports, transports)| Arc::new(RuleTerms { ports, transports, ..builder.terms(policy, rule) })).collect())
+    let terms =
+        [(tcp, Transports::TCP), (udp, Transports::UDP)].into_iter().filter(|(p, _)| !p.is_empty());
+    Ok(terms
+        .map(|(ports, transports)| {
+            Arc::new(RuleTerms { ports, transports, ..builder.terms(policy, rule) })
+        })
+        .collect())
 }
 
 /// A port or range; `None` for a named one.
 fn port(node: &Node, policy: &str, builder: &mut Builder<'_>) -> Result<Option<Ports>, ParseError> {
     let Some(first) = node.get("port") else { return Ok(Some(Ports::all())) };
     let Some(Ok(first_port)) = first.text().map(str::parse::<u16>) else {
-        let note = format!("{}:{}: policy {policy}: named port {} can't be evaluated", builder.file, first.line, first.shown());
+        let note = format!(
+            "{}:{}: policy {policy}: named port {} can't be evaluated",
+            builder.file,
+            first.line,
+            first.shown()
+        );
         builder.note(note);
         return Ok(None);
     };
@@ -106,8 +119,18 @@ fn port(node: &Node, policy: &str, builder: &mut Builder<'_>) -> Result<Option<P
             .text()
             .and_then(|text| text.parse().ok())
             .filter(|&last| last == 0 || last >= first_port)
-            .ok_or_else(|| builder.error(last.line, "endPort", format!("{} is no port from {first_port} on", last.shown())))?,
+            .ok_or_else(|| {
+                builder.error(
+                    last.line,
+                    "endPort",
+                    format!("{} is no port from {first_port} on", last.shown()),
+                )
+            })?,
         None => first_port,
     };
-    Ok(Some(if first_port == 0 { Ports::all() } else { Ports::new([(first_port, last.max(first_port))]) }))
+    Ok(Some(if first_port == 0 {
+        Ports::all()
+    } else {
+        Ports::new([(first_port, last.max(first_port))])
+    }))
 }

@@ -675,12 +675,12 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    const NAMES: [&str; 12] = [
-        "a", "b", "x", "a.a", "b.a", "x.a", "xa.a", "ax.a", "a.b.a", "x.b.a", "x.x.a", "x.x.b.a",
-    ];
+    const NAMES: [&str; 12] =
+        ["a", "b", "x", "a.a", "b.a", "x.a", "xa.a", "ax.a", "a.b.a", "x.b.a", "x.x.a", "x.x.b.a"];
     const SETS: [&[&str]; 9] =
         [&["a"], &["b.a"], &["+.a"], &["a", "+.a"], &["+a"], &["*.a"], &["a*.a"], &["+"], &["x.a"]];
-    const NETS: [&str; 5] = ["10.0.0.0/31", "10.0.0.1/32", "10.0.0.2/31", "0.0.0.0/0", "10.0.0.3/32"];
+    const NETS: [&str; 5] =
+        ["10.0.0.0/31", "10.0.0.1/32", "10.0.0.2/31", "0.0.0.0/0", "10.0.0.3/32"];
 
     fn globs(texts: &[&str]) -> Vec<Glob> {
         use super::super::glob::{ANY, LABEL};
@@ -704,25 +704,27 @@ mod tests {
         ];
         let except = prop::option::weighted(0.2, prop::sample::select(&SETS[..]));
         let clients = prop::option::of(prop::sample::select(&NETS[..]));
-        (to, except, clients, any::<bool>(), (1..4_u16, 0..3_u16)).prop_map(|(to, except, clients, allow, (port, more))| {
-            let except = if matches!(to, To::Nets(_)) { None } else { except };
-            Entry {
-                action: if allow { Action::Allow } else { Action::Deny },
-                to,
-                except: except.map(globs).unwrap_or_default(),
-                text: String::new(),
-                line: 1,
-                rule: Arc::new(RuleTerms {
-                    file: "f".into(),
-                    name: String::new(),
-                    collection: String::new(),
-                    transports: Transports::TCP,
-                    apps: Apps::ANY,
-                    ports: Ports::new([(port, port + more)]),
-                    clients: clients.map(nets),
-                }),
-            }
-        })
+        (to, except, clients, any::<bool>(), (1..4_u16, 0..3_u16)).prop_map(
+            |(to, except, clients, allow, (port, more))| {
+                let except = if matches!(to, To::Nets(_)) { None } else { except };
+                Entry {
+                    action: if allow { Action::Allow } else { Action::Deny },
+                    to,
+                    except: except.map(globs).unwrap_or_default(),
+                    text: String::new(),
+                    line: 1,
+                    rule: Arc::new(RuleTerms {
+                        file: "f".into(),
+                        name: String::new(),
+                        collection: String::new(),
+                        transports: Transports::TCP,
+                        apps: Apps::ANY,
+                        ports: Ports::new([(port, port + more)]),
+                        clients: clients.map(nets),
+                    }),
+                }
+            },
+        )
     }
 
     fn clients() -> impl Iterator<Item = IpAddr> {

@@ -59,7 +59,14 @@ pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), ParseErr
         Some((line, Action::Deny)) => {
             let mut terms = builder.terms("", "no http_access line matches");
             terms.transports = Transports::TCP;
-            builder.add([0, 0, 0, i64::MAX], Action::Allow, &Arc::new(terms), To::Any, "the rest", line);
+            builder.add(
+                [0, 0, 0, i64::MAX],
+                Action::Allow,
+                &Arc::new(terms),
+                To::Any,
+                "the rest",
+                line,
+            );
             Ok(())
         }
         None => Err(builder.error(1, "http_access", "there is no http_access line")),

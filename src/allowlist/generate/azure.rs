@@ -152,10 +152,16 @@ fn list(key: &str, values: &[String]) -> String {
 fn rules(groups: &[Group<'_>], remarks: &mut Vec<String>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for group in groups {
-        let (sources, v6): (Vec<String>, Vec<String>) =
-            group.sources().unwrap_or_else(|| vec!["*".to_owned()]).into_iter().partition(|s| !s.contains(':'));
+        let (sources, v6): (Vec<String>, Vec<String>) = group
+            .sources()
+            .unwrap_or_else(|| vec!["*".to_owned()])
+            .into_iter()
+            .partition(|s| !s.contains(':'));
         if !v6.is_empty() {
-            let remark = format!("clients {} not written: Azure Firewall's rules are for IPv4", v6.join(", "));
+            let remark = format!(
+                "clients {} not written: Azure Firewall's rules are for IPv4",
+                v6.join(", ")
+            );
             if !remarks.contains(&remark) {
                 remarks.push(remark);
             }
