@@ -67,6 +67,8 @@ pub struct Exchange {
     pub stamp: Stamp,
     /// The authority's host, when it is a name.
     pub host: Option<HostName>,
+    /// The authority's port, when it has one.
+    pub port: Option<u16>,
     /// The final answer's status, and when its head was complete.
     pub status: Option<(Stamp, u16)>,
     /// What shows that the answer is a firewall's or proxy's block page.

@@ -50,6 +50,9 @@ pub(super) fn advice(rule: &Rule, failing: &[&Attempt]) -> String {
             format!("Allow {what} on {service}: the HTTP request is turned away ({shown}).")
         }
         Outcome::ProxyDenied => format!("Allow CONNECT to {what} on the proxy ({shown})."),
+        Outcome::ProxyFailed if !shown.starts_with("proxy answers") => format!(
+            "The proxy doesn't answer the CONNECT to {what} ({shown}): check the path from the client to the proxy, and what filters it."
+        ),
         Outcome::ProxyFailed => {
             format!("The proxy can't reach {what} ({shown}): allow {service} from the proxy to it.")
         }

@@ -209,6 +209,17 @@ impl Flow<'_> {
     }
 
     fn attempts(&self, all: &mut Vec<Attempt>) {
+        let begin = all.len();
+        self.tries(all);
+        // Whatever a sinkhole answers, it isn't what was asked for.
+        let sunk =
+            self.profile.network.sinkholes.iter().any(|net| net.contains(&self.server().addr()));
+        if sunk {
+            all[begin..].iter_mut().for_each(|attempt| attempt.result.sink());
+        }
+    }
+
+    fn tries(&self, all: &mut Vec<Attempt>) {
         let facts = &self.connection.facts;
         let is_proxy = self.is_proxy();
         if is_proxy {
@@ -278,7 +289,7 @@ impl Flow<'_> {
         }
         if is_proxy {
             attempt.addr = None;
-            attempt.service = Some((Transport::Tcp, 80));
+            attempt.service = Some((Transport::Tcp, exchange.port.unwrap_or(80)));
             attempt.flags.push(Flag::Proxied);
             self.note_missed_skip(&mut attempt);
             return attempt;

@@ -108,7 +108,7 @@ fn rule_transport(transport: Transport) -> catalog::Transport {
 fn classify(attempt: &Attempt, hits: &[Hit], site: &Site) -> Class {
     let level = |hit: &Hit| site.rules()[hit.rule].rule.level;
     let active = || hits.iter().filter(|hit| hit.active);
-    if attempt.flags.contains(&Flag::Proxy) {
+    if attempt.flags.contains(&Flag::Proxy) || attempt.flags.contains(&Flag::ProxySkipMissed) {
         return Class::Internal;
     }
     if active().any(|hit| level(hit) == Level::Required) {

@@ -29,6 +29,11 @@ pub struct Result {
 }
 
 impl Result {
+    /// The resolver sent the client to a sinkhole: what it met there is no answer.
+    pub(super) fn sink(&mut self) {
+        (self.outcome, self.reason, self.stage) = (Outcome::DnsSinkhole, None, Stage::Dns);
+    }
+
     /// Where the capture lost frames, silence proves nothing: the answer may be what was lost.
     pub(super) fn doubt_silence(&mut self) {
         if self.outcome.is_silence() {

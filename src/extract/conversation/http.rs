@@ -97,10 +97,12 @@ impl HttpTalk {
             Host::Name(name) => Some(name.clone()),
             Host::Ip(_) => None,
         });
-        let known = facts.exchanges.iter().any(|exchange| exchange.host == host);
+        let port = request.authority().and_then(|authority| authority.port);
+        let same = |exchange: &Exchange| exchange.host == host && exchange.port == port;
+        let known = facts.exchanges.iter().any(same);
         if !known && facts.exchanges.len() < MAX_EXCHANGES {
             self.opened.push((number, facts.exchanges.len()));
-            facts.exchanges.push(Exchange { stamp, host, status: None, deny_marker: None });
+            facts.exchanges.push(Exchange { stamp, host, port, status: None, deny_marker: None });
         }
     }
 
