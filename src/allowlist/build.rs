@@ -185,7 +185,7 @@ impl<'c> Builder<'c> {
         &self,
         nodes: &'n [Node],
         field: &str,
-    ) -> Result<Vec<(&'n Node, Result<&'n str, String>)>, ParseError> {
+    ) -> Result<Vec<MaybeText<'n>>, ParseError> {
         nodes
             .iter()
             .map(|node| match &node.value {
@@ -204,8 +204,14 @@ impl<'c> Builder<'c> {
     }
 }
 
+/// A value and its text, or what is there instead of one.
+pub(super) type MaybeText<'n> = (&'n Node, Result<&'n str, String>);
+
+/// A file's entries with their ranks, and notes about it.
+pub(super) type ReadFile = (Vec<(Rank, Entry)>, Vec<String>);
+
 /// Puts files together: one order over all of them.
-pub(super) fn assemble(files: Vec<(Vec<(Rank, Entry)>, Vec<String>)>) -> Allowlist {
+pub(super) fn assemble(files: Vec<ReadFile>) -> Allowlist {
     let (mut ranked, mut notes) = (Vec::new(), Vec::new());
     for (entries, said) in files {
         ranked.extend(entries);

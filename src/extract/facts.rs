@@ -86,6 +86,8 @@ pub struct Connect {
     pub host: Option<HostName>,
     /// The target's port.
     pub port: u16,
+    /// True for a SOCKS proxy.
+    pub socks: bool,
     /// The proxy's final answer as an HTTP status; SOCKS replies are mapped to the nearest one.
     pub status: Option<(Stamp, u16)>,
 }

@@ -50,7 +50,7 @@ pub(super) fn advice(rule: &Rule, failing: &[&Attempt]) -> String {
             format!("Allow {what} on {service}: the HTTP request is turned away ({shown}).")
         }
         Outcome::ProxyDenied => format!("Allow CONNECT to {what} on the proxy ({shown})."),
-        Outcome::ProxyFailed if !shown.starts_with("proxy answers") => format!(
+        Outcome::ProxyFailed if !shown.contains("proxy") => format!(
             "The proxy doesn't answer the CONNECT to {what} ({shown}): check the path from the client to the proxy, and what filters it."
         ),
         Outcome::ProxyFailed => {

@@ -335,7 +335,12 @@ impl<'c> Conduct<'c> {
         let Some((stamp, status)) = connect.status else {
             return self.unanswered(request, Layer::PROXY);
         };
-        let answer = proof(stamp, format!("proxy answers {status}"));
+        let said = match (connect.socks, status) {
+            (false, _) => format!("proxy answers {status}"),
+            (true, 200..=299) => "the SOCKS proxy grants it".to_owned(),
+            (true, _) => "the SOCKS proxy refuses it".to_owned(),
+        };
+        let answer = proof(stamp, said);
         match status {
             200..=299 => {
                 let mut inner = self.direct();

@@ -275,11 +275,12 @@ impl Conversation {
         let status = (answered.complete_at(server_len), socks_status(reply));
         self.facts.client = self.facts.client.or(Some(client));
         if let Some(target) = request.and_then(|request| request.target) {
-            let connect = Connect::new(stamp, &target, Some(status));
+            let status = Some(status);
+            let connect = Connect { socks: true, status, ..Connect::to(stamp, &target) };
             listener.observe(client, stamp, |ends| Fact::SocksConnect {
                 ends,
                 target: connect.target.clone(),
-                status: Some(status.1),
+                status: status.map(|(_, status)| status),
             });
             self.facts.connect = Some(Box::new(connect));
         }
@@ -340,25 +341,22 @@ impl Connect {
     /// A CONNECT request; one with a malformed target is kept with what was sent.
     fn of_request(stamp: Stamp, request: &http1::Request) -> Self {
         match &request.target_authority {
-            Some(target) => Self::new(stamp, target, None),
+            Some(target) => Self::to(stamp, target),
             None => {
                 let target = request.target.clone();
-                Self { stamp, target, host: None, port: 0, status: None }
+                Self { stamp, target, host: None, port: 0, socks: false, status: None }
             }
         }
     }
 
-    pub(super) fn new(
-        stamp: Stamp,
-        target: &super::Authority,
-        status: Option<(Stamp, u16)>,
-    ) -> Self {
+    /// A request that is still without an answer.
+    fn to(stamp: Stamp, target: &super::Authority) -> Self {
         let host = match &target.host {
             Host::Name(name) => Some(name.clone()),
             Host::Ip(_) => None,
         };
         let port = target.port.unwrap_or(443);
-        Self { stamp, target: target.to_string(), host, port, status }
+        Self { stamp, target: target.to_string(), host, port, socks: false, status: None }
     }
 }
 
