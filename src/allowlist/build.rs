@@ -45,6 +45,12 @@ impl FqdnTags {
 /// When a rule is tried, lower first: stage, priority of the group, priority in it, and order.
 pub(super) type Rank = [i64; 4];
 
+/// What one file gave: entries with their ranks, and notes.
+pub(super) type Filled = (Vec<(Rank, Entry)>, Vec<String>);
+
+/// A text and its place, or why it can't be known.
+pub(super) type Word<'n> = (&'n Node, Result<&'n str, String>);
+
 /// Fills an allowlist from one file.
 pub(super) struct Builder<'c> {
     pub(super) context: Context<'c>,
@@ -107,7 +113,7 @@ impl<'c> Builder<'c> {
         ParseError::new(&self.file, line, field, message)
     }
 
-    pub(super) fn finish(self) -> (Vec<(Rank, Entry)>, Vec<String>) {
+    pub(super) fn finish(self) -> Filled {
         (self.entries, self.notes)
     }
 
@@ -185,7 +191,7 @@ impl<'c> Builder<'c> {
         &self,
         nodes: &'n [Node],
         field: &str,
-    ) -> Result<Vec<MaybeText<'n>>, ParseError> {
+    ) -> Result<Vec<Word<'n>>, ParseError> {
         nodes
             .iter()
             .map(|node| match &node.value {
@@ -204,14 +210,8 @@ impl<'c> Builder<'c> {
     }
 }
 
-/// A value and its text, or what is there instead of one.
-pub(super) type MaybeText<'n> = (&'n Node, Result<&'n str, String>);
-
-/// A file's entries with their ranks, and notes about it.
-pub(super) type ReadFile = (Vec<(Rank, Entry)>, Vec<String>);
-
 /// Puts files together: one order over all of them.
-pub(super) fn assemble(files: Vec<ReadFile>) -> Allowlist {
+pub(super) fn assemble(files: Vec<Filled>) -> Allowlist {
     let (mut ranked, mut notes) = (Vec::new(), Vec::new());
     for (entries, said) in files {
         ranked.extend(entries);

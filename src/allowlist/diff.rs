@@ -323,13 +323,13 @@ fn ask(need: &Need<'_>, policy: &Policy<'_>) -> (Coverage, Vec<String>) {
         Ok(what) => what.clone(),
         Err(why) => {
             // The same tag in the allowlist needs no prefixes, and what allows all allows this.
-            let coverage = policy.ask(&question(What::Any));
-            let full = coverage.is_full() || names_tag(need, policy);
+            let question = question(What::Any);
+            if policy.ask(&question).is_full() || names_tag(need, policy) {
+                return (Coverage::default(), Vec::new());
+            }
             // Where nothing at all is allowed, no value could make it so.
-            let hopeless = !coverage.some && coverage.maybe.is_empty();
-            let coverage = if full { Coverage::default() } else { coverage };
-            let why = if full || hopeless { Vec::new() } else { vec![why.clone()] };
-            return (coverage, why);
+            let why = if policy.allows_any_of(&question) { vec![why.clone()] } else { Vec::new() };
+            return (Coverage::unknown(need.text, &need.ports), why);
         }
     };
     let coverage = policy.ask(&question(what));
@@ -387,7 +387,9 @@ type Row<'n, 's> = (String, &'n Need<'s>, Coverage, Vec<String>);
 /// One row for "any of these": it is as well off as its best alternative.
 fn merge_alternatives<'n, 's>(asked: &[Asked<'n, 's>]) -> Row<'n, 's> {
     let text = asked.iter().map(|a| a.need.text).collect::<Vec<_>>().join(" or ");
-    let best = asked.iter().find(|a| a.coverage.some).or(asked.first());
+    // Names tell most.
+    let named = asked.iter().filter(|a| matches!(a.need.what, Ok(What::Names(_) | What::Nets(_))));
+    let best = asked.iter().find(|a| a.coverage.some).or(named.clone().next()).or(asked.first());
     let coverage = best.map(|a| a.coverage.clone()).unwrap_or_default();
     let mut why: Vec<String> = asked.iter().flat_map(|a| a.why.iter().cloned()).collect();
     why.sort_unstable();
@@ -541,11 +543,6 @@ impl<'n, 's> NeedIndex<'n, 's> {
                 Ok(What::Names(_)) => false,
             };
             found.extend(self.others.iter().filter(meets));
-        }
-        if matches!(entry.to, To::Names(_)) {
-            found.extend(
-                self.others.iter().filter(|&&at| matches!(self.needs[at].what, Ok(What::Any))),
-            );
         }
         found.sort_unstable();
         found.dedup();
