@@ -1,11 +1,12 @@
-//! Catalogs, profiles, service tags, patterns and conditions: what users write or fetch.
+//! Catalogs, profiles, service tags, documents, patterns and conditions: what users write or fetch.
 //!
 //! Input: kind (1 byte), text. A site is a catalog, a line of `---`, a profile.
 
 #![no_main]
 
 use egress_auditor::catalog::{
-    Catalog, Condition, NameMatcher, NamePattern, Profile, ServiceTags, Site, lint_text,
+    Catalog, Condition, NameMatcher, NamePattern, Profile, ServiceTags, Site,
+    import_environment_checker, import_markdown, lint_text,
 };
 use egress_auditor_fuzz::Input;
 use libfuzzer_sys::fuzz_target;
@@ -13,16 +14,18 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
     let kind = input.byte();
-    if kind % 5 == 0 {
+    if kind % 7 == 0 {
         let _ = ServiceTags::from_json(input.0);
         return;
     }
     let Ok(text) = str::from_utf8(input.0) else { return };
-    match kind % 5 {
+    match kind % 7 {
         1 => site(text),
         2 => profile(text),
         3 => patterns(text),
-        _ => condition(text),
+        4 => condition(text),
+        5 => drop(import_markdown(text, "name", "document").catalog.to_toml()),
+        _ => drop(import_environment_checker(text, "name", "document")),
     }
 });
 
@@ -32,6 +35,7 @@ fn site(text: &str) {
     lint_text(catalog, "catalog.toml", Some(&profile));
     match Catalog::parse(catalog, "catalog.toml") {
         Ok(catalog) => {
+            assert_eq!(Catalog::parse(&catalog.to_toml(), "").as_ref(), Ok(&catalog));
             let unbound = profile.unbound(&catalog.rules);
             let site = Site::new(&[catalog], profile, None);
             assert!(unbound.len() < 32 && site.rules().len() <= text.len());

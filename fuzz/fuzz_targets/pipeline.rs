@@ -157,7 +157,7 @@ fn report(partial: Partial) -> Vec<u8> {
         last: span.map(|(_, last)| last),
         truncated: None,
     };
-    let report = Report::new(&[input], (counters, &census.names, 0), used, findings);
+    let report = Report::new(&[input], &census, used, findings);
     let mut text = Vec::new();
     write_text(&report, &mut text).expect("memory takes everything");
     let text = String::from_utf8(text).expect("text is UTF-8");
