@@ -15,6 +15,9 @@
 //! 7. [`verdict`]: pure functions from observations and rules to findings.
 //! 8. [`report`]: findings -> bytes in a chosen format.
 //!
+//! [`allowlist`] stands beside the line: what a firewall lets through, against what the catalogs
+//! require and what a report has seen.
+//!
 //! [`scan`] drives the rooms from frame to names; it cuts and joins stretches of a capture.
 //!
 //! The core does no I/O and reads no clock: all time is capture time.
