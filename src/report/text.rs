@@ -331,6 +331,7 @@ fn flag_meaning(flag: Flag) -> Option<&'static str> {
             Some("asked of the proxy, although it lies inside: add it to the proxy skip range")
         }
         Flag::Proxied => Some("reached through a proxy"),
+        Flag::TcpFallback => Some("QUIC fails, but the client reached the same name over TCP"),
         Flag::Proxy => None,
     }
 }

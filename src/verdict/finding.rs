@@ -79,6 +79,8 @@ pub enum Flag {
     ProxySkipMissed,
     /// Only seen under way: the connections began before the capture.
     Midstream,
+    /// QUIC failed, but the client reached the same name over TCP.
+    TcpFallback,
 }
 
 /// How often each outcome occurred.

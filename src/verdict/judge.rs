@@ -14,6 +14,7 @@ use crate::{
         Class, Evidence, Flag, Meaning, NamedBy, RuleFinding, Stage, Verdict,
         advice::advice,
         attempt::{Attempt, Attempts, attempts},
+        fallback,
         finding::{Bytes, DestinationFinding, Findings, Outcomes, Summary, TargetFinding},
     },
 };
@@ -36,6 +37,7 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
     all.sort_by(|a, b| {
         (a.first, a.client, a.destination()).cmp(&(b.first, b.client, b.destination()))
     });
+    fallback::mark(&mut all);
     let matched: Vec<Matched<'_>> =
         all.iter().enumerate().map(|(index, attempt)| Matched::new(index, attempt, site)).collect();
     let rules = judge_rules(&matched, site);
@@ -171,6 +173,15 @@ impl<'a> Gathered<'a> {
             }
         }
         join_families(by_client.into_values().flatten().collect())
+    }
+
+    /// The verdict over all attempts. QUIC without a fallback to TCP is as blocked as the rest.
+    fn verdict_with_fallback(&self) -> Verdict {
+        let fell_back = |one: &&Matched<'_>| one.attempt.flags.contains(&Flag::TcpFallback);
+        match self.verdict() {
+            Verdict::Blocked if self.matched.iter().any(fell_back) => Verdict::Degraded,
+            verdict => verdict,
+        }
     }
 
     fn verdict(&self) -> Verdict {
@@ -368,7 +379,7 @@ fn judge_destination(
     found: &Gathered<'_>,
     site: &Site,
 ) -> DestinationFinding {
-    let verdict = found.verdict();
+    let verdict = found.verdict_with_fallback();
     let attempts = || found.matched.iter().map(|one| one.attempt);
     let hits: BTreeSet<Hit> = found.matched.iter().flat_map(|one| one.hits.clone()).collect();
     let mut rules = Vec::new();

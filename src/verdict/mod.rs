@@ -2,6 +2,7 @@
 
 mod advice;
 mod attempt;
+mod fallback;
 mod finding;
 mod flow;
 mod inspection;

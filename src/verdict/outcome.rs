@@ -89,7 +89,7 @@ impl Outcome {
         })
     }
 
-    /// What it says about reachability. QUIC without an answer is open: clients fall back to TCP.
+    /// What it says about reachability over its own transport.
     pub const fn meaning(self) -> Meaning {
         match self {
             Self::Established => Meaning::Reached,

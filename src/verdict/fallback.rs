@@ -1,0 +1,238 @@
+//! QUIC that fails while TCP to the same destination works: clients fall back (RFC 9308 section
+//! 2.1), so that nothing is lost but speed.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use crate::{
+    base::Timestamp,
+    decode::Transport,
+    verdict::{Flag, Meaning, NamedBy, Outcome, Proof, Stage, attempt::Attempt},
+};
+
+/// Between a QUIC attempt and the TCP connection that stands in for it. Browsers start TCP 300 ms
+/// later; other clients wait until QUIC times out, which takes 10 s by default in some of them.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// Flags each failing QUIC attempt of which the client reached the same name (or the same address,
+/// when it has no name) over TCP, before, meanwhile or soon after, and shows that connection.
+///
+/// The TCP connection may use the other address family, or go through a proxy.
+pub(super) fn mark(all: &mut [Attempt]) {
+    let reached = Reached::new(all);
+    for attempt in all.iter_mut().filter(|attempt| is_failing_quic(attempt)) {
+        if let Some(proof) = reached.instead_of(attempt) {
+            attempt.result.proof.push(proof);
+            attempt.flags.push(Flag::TcpFallback);
+        }
+    }
+}
+
+fn is_failing_quic(attempt: &Attempt) -> bool {
+    let Some((Transport::Udp, port)) = attempt.service else { return false };
+    let quic = port == HTTPS
+        || attempt.named_by == NamedBy::QuicSni
+        || attempt.result.stage == Stage::Quic;
+    quic && match attempt.result.outcome.meaning() {
+        Meaning::Blocked => attempt.result.outcome != Outcome::DnsSinkhole,
+        Meaning::Open | Meaning::Reached => false,
+    }
+}
+
+/// Where QUIC is at home, also when its version is one that can't be read.
+const HTTPS: u16 = 443;
+
+/// TCP connections that reached their destination, by port and destination, then by client.
+#[derive(Default)]
+struct Reached {
+    of_client: BTreeMap<(u16, String, IpAddr), Series>,
+    /// The same by address family, IPv4 first.
+    of_family: [BTreeMap<(u16, String), Series>; 2],
+}
+
+/// Connections in the order in which they began.
+#[derive(Default)]
+struct Series(Vec<Connection>);
+
+#[derive(Clone)]
+struct Connection {
+    first: Timestamp,
+    last: Timestamp,
+    proof: Proof,
+    /// Position of the one that lasted longest, up to this one.
+    longest: usize,
+}
+
+impl Reached {
+    /// Of attempts in the order in which they began.
+    fn new(all: &[Attempt]) -> Self {
+        let mut reached = Self::default();
+        for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
+            let Some((Transport::Tcp, port)) = attempt.service else { continue };
+            let Some(proof) = attempt.result.proof.last() else { continue };
+            let (first, last) = (attempt.first.time, attempt.last.time);
+            let connection = Connection { first, last, proof: proof.clone(), longest: 0 };
+            let (name, client) = (attempt.destination(), attempt.client);
+            let family = &mut reached.of_family[usize::from(client.is_ipv6())];
+            family.entry((port, name.clone())).or_default().push(connection.clone());
+            reached.of_client.entry((port, name, client)).or_default().push(connection);
+        }
+        reached
+    }
+
+    fn instead_of(&self, attempt: &Attempt) -> Option<Proof> {
+        let (_, port) = attempt.service?;
+        let key = (port, attempt.destination(), attempt.client);
+        let own = self.of_client.get(&key).and_then(|series| series.near(attempt));
+        let (port, name, client) = key;
+        let other_family = &self.of_family[usize::from(client.is_ipv4())];
+        let other = || other_family.get(&(port, name)).and_then(|series| series.near(attempt));
+        let shown = own.or_else(other)?;
+        let detail = format!("reached over TCP: {}", shown.detail);
+        Some(Proof { stamp: shown.stamp, detail })
+    }
+}
+
+impl Series {
+    fn push(&mut self, mut connection: Connection) {
+        let index = self.0.len();
+        let before = self.0.last().map(|last| last.longest);
+        let longer = before.filter(|longest| self.0[*longest].last >= connection.last);
+        connection.longest = longer.unwrap_or(index);
+        self.0.push(connection);
+    }
+
+    /// The next connection, else one that was there before.
+    fn near(&self, attempt: &Attempt) -> Option<&Proof> {
+        let (first, last) = (attempt.first.time, attempt.last.time);
+        let next = self.0.partition_point(|connection| connection.first < first);
+        let soon = self.0.get(next).filter(|c| c.first.since(last) <= WINDOW);
+        let before = || {
+            let longest = self.0.get(next.checked_sub(1)?)?.longest;
+            Some(&self.0[longest]).filter(|c| first.since(c.last) <= WINDOW)
+        };
+        soon.or_else(before).map(|connection| &connection.proof)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::{FrameId, HostName, Stamp},
+        verdict::{Reason, Result, finding::Bytes},
+    };
+
+    const CLIENT: &str = "10.0.0.1";
+
+    fn at(seconds: u64) -> Stamp {
+        let time = Timestamp::from_parts(1000 + seconds, 0);
+        Stamp { time, frame: FrameId::new(0, seconds + 1) }
+    }
+
+    fn attempt(
+        client: &str,
+        name: &str,
+        service: (Transport, u16),
+        outcome: Outcome,
+        (first, last): (u64, u64),
+    ) -> Attempt {
+        let reason = (outcome == Outcome::Inconclusive).then_some(Reason::CaptureEnded);
+        let proof = vec![Proof { stamp: at(last), detail: "shown".to_owned() }];
+        let stage = outcome.stage().unwrap_or(Stage::Udp);
+        Attempt {
+            client: client.parse().unwrap(),
+            name: HostName::parse(name.as_bytes()),
+            named_by: NamedBy::Sni,
+            candidates: Vec::new(),
+            addr: Some("203.0.113.1".parse().unwrap()),
+            service: Some(service),
+            result: Result { outcome, reason, stage, proof },
+            bytes: Bytes::default(),
+            first: at(first),
+            last: at(last),
+            flags: Vec::new(),
+        }
+    }
+
+    fn quic(outcome: Outcome, span: (u64, u64)) -> Attempt {
+        attempt(CLIENT, "a.example", (Transport::Udp, 443), outcome, span)
+    }
+
+    fn tcp(client: &str, name: &str, outcome: Outcome, span: (u64, u64)) -> Attempt {
+        attempt(client, name, (Transport::Tcp, 443), outcome, span)
+    }
+
+    /// Whether QUIC that failed from second 100 to 105 fell back.
+    fn falls_back(to: Attempt) -> bool {
+        let mut all = vec![to, quic(Outcome::QuicNoAnswer, (100, 105))];
+        all.sort_by_key(|attempt| attempt.first);
+        mark(&mut all);
+        let marked = |a: &Attempt| a.flags.contains(&Flag::TcpFallback);
+        assert!(all.iter().all(|a| !marked(a) || a.result.proof.len() == 2));
+        all.iter().any(marked)
+    }
+
+    #[test]
+    fn tcp_soon_after_meanwhile_or_before_stands_in() {
+        for span in [(105, 106), (100, 400), (101, 102), (134, 135), (10, 71), (10, 500)] {
+            assert!(falls_back(tcp(CLIENT, "a.example", Outcome::Established, span)), "{span:?}");
+        }
+        for span in [(136, 140), (10, 69)] {
+            assert!(!falls_back(tcp(CLIENT, "a.example", Outcome::Established, span)), "{span:?}");
+        }
+    }
+
+    #[test]
+    fn tcp_over_the_other_family_stands_in() {
+        assert!(falls_back(tcp("2001:db8::1", "a.example", Outcome::Established, (105, 106))));
+    }
+
+    #[test]
+    fn only_what_reached_the_same_name_counts() {
+        for (client, name, outcome) in [
+            (CLIENT, "b.example", Outcome::Established),
+            ("10.0.0.2", "a.example", Outcome::Established),
+            (CLIENT, "a.example", Outcome::TransportOnly),
+            (CLIENT, "a.example", Outcome::TlsReset),
+            (CLIENT, "a.example", Outcome::Inconclusive),
+        ] {
+            assert!(!falls_back(tcp(client, name, outcome, (105, 106))));
+        }
+        let (service, span) = ((Transport::Tcp, 8443), (105, 106));
+        assert!(!falls_back(attempt(CLIENT, "a.example", service, Outcome::Established, span)));
+    }
+
+    #[test]
+    fn a_long_connection_before_shorter_ones_is_found() {
+        let reached = |span| tcp(CLIENT, "a.example", Outcome::Established, span);
+        let failing = quic(Outcome::QuicNoAnswer, (100, 105));
+        let mut all = vec![reached((1, 90)), reached((2, 3)), reached((4, 5)), failing];
+        mark(&mut all);
+        assert_eq!(all[3].flags, [Flag::TcpFallback]);
+        assert_eq!(all[3].result.proof[1].stamp, at(90));
+    }
+
+    #[test]
+    fn only_failing_quic_is_marked() {
+        let works = tcp(CLIENT, "a.example", Outcome::Established, (105, 106));
+        for (outcome, marked) in [
+            (Outcome::QuicNoAnswer, true),
+            (Outcome::UdpNoAnswer, true),
+            (Outcome::IcmpUnreachable, true),
+            (Outcome::Established, false),
+            (Outcome::Inconclusive, false),
+            (Outcome::DnsSinkhole, false),
+        ] {
+            let mut all = vec![quic(outcome, (100, 105)), works.clone()];
+            mark(&mut all);
+            assert_eq!(!all[0].flags.is_empty(), marked, "{outcome:?}");
+        }
+        let service = (Transport::Udp, 123);
+        let ntp = attempt(CLIENT, "a.example", service, Outcome::UdpNoAnswer, (100, 105));
+        let web =
+            attempt(CLIENT, "a.example", (Transport::Tcp, 123), Outcome::Established, (106, 107));
+        let mut all = vec![ntp, web];
+        mark(&mut all);
+        assert!(all[0].flags.is_empty());
+    }
+}
