@@ -9,7 +9,7 @@ use crate::{
 
 /// One or two sentences that can be sent to whoever runs the firewall, the resolver or the proxy.
 pub(super) fn advice(rule: &Rule, failing: &[&Attempt]) -> String {
-    let names: BTreeSet<String> = failing.iter().map(|attempt| attempt.destination()).collect();
+    let names: BTreeSet<_> = failing.iter().map(|a| a.destination().to_string()).collect();
     let what = names.into_iter().collect::<Vec<_>>().join(", ");
     let ports: Vec<String> = rule.ports.iter().map(ToString::to_string).collect();
     let service = match ports.is_empty() {
@@ -19,7 +19,7 @@ pub(super) fn advice(rule: &Rule, failing: &[&Attempt]) -> String {
     let Some(attempt) = failing.iter().max_by_key(|attempt| attempt.result.outcome.stage()) else {
         return format!("Allow {what} on {service}.");
     };
-    let shown = attempt.result.proof.last().map_or("", |proof| proof.detail.as_str());
+    let shown = attempt.result.proof.last().map_or("", |proof| &*proof.detail);
     match attempt.result.outcome {
         Outcome::DnsNxdomain | Outcome::DnsNodata | Outcome::DnsServfail | Outcome::DnsRefused => {
             format!("Have the resolver resolve {what} ({shown}), then allow it on {service}.")

@@ -1,6 +1,6 @@
 //! Connections and lookups as attempts to reach a destination.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -45,6 +45,27 @@ pub struct Attempt {
     pub last: Stamp,
     /// What else is worth knowing.
     pub flags: Vec<Flag>,
+}
+
+/// What an attempt wants to reach, as it is reported.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    /// By its name.
+    Name(HostName),
+    /// By its address, for want of a name.
+    Addr(IpAddr),
+    /// By neither: a proxy was asked for something that can't be read.
+    Unknown,
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
 }
 
 /// Attempts, and what is no attempt.
@@ -409,11 +430,11 @@ impl Attempt {
     }
 
     /// The name, or the address, under which it is reported.
-    pub fn destination(&self) -> String {
+    pub fn destination(&self) -> Destination {
         match (&self.name, self.addr) {
-            (Some(name), _) => name.to_string(),
-            (None, Some(addr)) => addr.to_string(),
-            (None, None) => "unknown".to_owned(),
+            (Some(name), _) => Destination::Name(name.clone()),
+            (None, Some(addr)) => Destination::Addr(addr),
+            (None, None) => Destination::Unknown,
         }
     }
 

@@ -1,12 +1,19 @@
 //! QUIC that fails while TCP to the same destination works: clients fall back (RFC 9308 section
 //! 2.1), so that nothing is lost but speed.
 
-use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use crate::{
     base::Timestamp,
     decode::Transport,
-    verdict::{Flag, Meaning, NamedBy, Outcome, Proof, Stage, attempt::Attempt},
+    verdict::{
+        Flag, Meaning, NamedBy, Outcome, Proof, Stage,
+        attempt::{Attempt, Destination},
+    },
 };
 
 /// Between a QUIC attempt and the TCP connection that stands in for it. Browsers start TCP 300 ms
@@ -18,7 +25,9 @@ const WINDOW: Duration = Duration::from_secs(30);
 ///
 /// The TCP connection may use the other address family, or go through a proxy.
 pub(super) fn mark(all: &mut [Attempt]) {
-    let reached = Reached::new(all);
+    let wanted: BTreeSet<_> =
+        all.iter().filter(|attempt| is_failing_quic(attempt)).map(Attempt::destination).collect();
+    let reached = Reached::new(all, &wanted);
     for attempt in all.iter_mut().filter(|attempt| is_failing_quic(attempt)) {
         if let Some(proof) = reached.instead_of(attempt) {
             attempt.result.proof.push(proof);
@@ -44,9 +53,9 @@ const HTTPS: u16 = 443;
 /// TCP connections that reached their destination, by port and destination, then by client.
 #[derive(Default)]
 struct Reached {
-    of_client: BTreeMap<(u16, String, IpAddr), Series>,
+    of_client: BTreeMap<(u16, Destination, IpAddr), Series>,
     /// The same by address family, IPv4 first.
-    of_family: [BTreeMap<(u16, String), Series>; 2],
+    of_family: [BTreeMap<(u16, Destination), Series>; 2],
 }
 
 /// Connections in the order in which they began.
@@ -63,11 +72,17 @@ struct Connection {
 }
 
 impl Reached {
-    /// Of attempts in the order in which they began.
-    fn new(all: &[Attempt]) -> Self {
+    /// Of attempts in the order in which they began, those to the `wanted` destinations.
+    fn new(all: &[Attempt], wanted: &BTreeSet<Destination>) -> Self {
         let mut reached = Self::default();
+        if wanted.is_empty() {
+            return reached;
+        }
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
             let Some((Transport::Tcp, port)) = attempt.service else { continue };
+            if !wanted.contains(&attempt.destination()) {
+                continue;
+            }
             let Some(proof) = attempt.result.proof.last() else { continue };
             let (first, last) = (attempt.first.time, attempt.last.time);
             let connection = Connection { first, last, proof: proof.clone(), longest: 0 };
@@ -87,7 +102,7 @@ impl Reached {
         let other_family = &self.of_family[usize::from(client.is_ipv4())];
         let other = || other_family.get(&(port, name)).and_then(|series| series.near(attempt));
         let shown = own.or_else(other)?;
-        let detail = format!("reached over TCP: {}", shown.detail);
+        let detail = format!("reached over TCP: {}", shown.detail).into();
         Some(Proof { stamp: shown.stamp, detail })
     }
 }
@@ -137,7 +152,7 @@ mod tests {
         (first, last): (u64, u64),
     ) -> Attempt {
         let reason = (outcome == Outcome::Inconclusive).then_some(Reason::CaptureEnded);
-        let proof = vec![Proof { stamp: at(last), detail: "shown".to_owned() }];
+        let proof = vec![Proof { stamp: at(last), detail: "shown".into() }];
         let stage = outcome.stage().unwrap_or(Stage::Udp);
         Attempt {
             client: client.parse().unwrap(),

@@ -104,7 +104,7 @@ pub struct Evidence {
 impl Evidence {
     pub(super) fn new(outcome: Outcome, proof: &Proof) -> Self {
         let (ts, frame) = (proof.stamp.time, proof.stamp.frame);
-        let (input, frame, detail) = (frame.input(), frame.number(), proof.detail.clone());
+        let (input, frame, detail) = (frame.input(), frame.number(), proof.detail.to_string());
         Self { ts, input, frame, outcome, detail }
     }
 }

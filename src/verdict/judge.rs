@@ -3,17 +3,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    rc::Rc,
     time::Duration,
 };
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::{
+    base::{HostName, Timestamp},
     catalog::{self, Hit, Level, Site, SiteRule, TargetKind},
     decode::Transport,
     scan::Census,
     verdict::{
         Class, Evidence, Flag, Meaning, NamedBy, RuleFinding, Stage, Verdict,
         advice::advice,
-        attempt::{Attempt, Attempts, attempts},
+        attempt::{Attempt, Attempts, Destination, attempts},
         fallback,
         finding::{Bytes, DestinationFinding, Findings, Outcomes, Summary, TargetFinding},
     },
@@ -35,11 +40,16 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
     let Attempts { mut all, midstream_flows, one_sided, inbound_flows } =
         attempts(census, site.profile());
     all.sort_by(|a, b| {
-        (a.first, a.client, a.destination()).cmp(&(b.first, b.client, b.destination()))
+        let names = || a.destination().cmp(&b.destination());
+        (a.first, a.client).cmp(&(b.first, b.client)).then_with(names)
     });
     fallback::mark(&mut all);
-    let matched: Vec<Matched<'_>> =
-        all.iter().enumerate().map(|(index, attempt)| Matched::new(index, attempt, site)).collect();
+    let mut lookup = Lookup { site, known: HashMap::default() };
+    let matched: Vec<Matched<'_>> = all
+        .iter()
+        .enumerate()
+        .map(|(index, attempt)| Matched::new(index, attempt, &mut lookup))
+        .collect();
     let rules = judge_rules(&matched, site);
     let destinations = judge_destinations(&matched, site);
     let summary = summarise(&rules, &destinations);
@@ -63,16 +73,17 @@ struct Matched<'a> {
     /// Position among all attempts, in the order in which they began.
     index: usize,
     attempt: &'a Attempt,
+    destination: Destination,
     /// Matching targets, the most specific first.
-    hits: Vec<Hit>,
+    hits: Rc<[Hit]>,
     class: Class,
 }
 
 impl<'a> Matched<'a> {
-    fn new(index: usize, attempt: &'a Attempt, site: &Site) -> Self {
-        let service = attempt.service.map(|(transport, port)| (rule_transport(transport), port));
-        let find = |name: Option<&str>| site.find(attempt.client, name, attempt.addr, service);
-        let hits = find(attempt.name.as_deref());
+    fn new(index: usize, attempt: &'a Attempt, rules: &mut Lookup<'_>) -> Self {
+        let site = rules.site;
+        let (addr, service) = (attempt.addr, attempt.service);
+        let hits = rules.find(attempt.client, attempt.name.as_ref(), addr, service);
         let mut class = classify(attempt, &hits, site);
         // HTTP/3 is another way to an HTTPS destination (RFC 9114 section 3.1): it explains the
         // traffic, but the rule asks for TCP.
@@ -80,15 +91,15 @@ impl<'a> Matched<'a> {
             && attempt.named_by == NamedBy::QuicSni
             && let Some((Transport::Udp, port)) = attempt.service
         {
-            let tcp = Some((catalog::Transport::Tcp, port));
-            let https = site.find(attempt.client, attempt.name.as_deref(), None, tcp);
+            let tcp = Some((Transport::Tcp, port));
+            let https = rules.find(attempt.client, attempt.name.as_ref(), None, tcp);
             class = classify(attempt, &https, site);
         }
         // Without a name of its own, a connection to a shared address may be any of them.
         let guessed = matches!(attempt.named_by, NamedBy::Dns | NamedBy::DnsOtherClient);
         if guessed && attempt.candidates.len() > 1 {
             let differs = attempt.candidates.iter().any(|name| {
-                let other = find(Some(name));
+                let other = rules.find(attempt.client, Some(name), addr, service);
                 classify(attempt, &other, site) != class
                     || other.first().map(|hit| hit.rule) != hits.first().map(|hit| hit.rule)
             });
@@ -96,7 +107,33 @@ impl<'a> Matched<'a> {
                 class = Class::Ambiguous;
             }
         }
-        Self { index, attempt, hits, class }
+        Self { index, attempt, destination: attempt.destination(), hits, class }
+    }
+}
+
+/// What the rules say, remembered: most attempts repeat others.
+struct Lookup<'s> {
+    site: &'s Site,
+    known: HashMap<Asked, Rc<[Hit]>, RandomState>,
+}
+
+/// Who asks, for which name or address and service.
+type Asked = (IpAddr, Option<HostName>, Option<IpAddr>, Option<(Transport, u16)>);
+
+impl Lookup<'_> {
+    fn find(
+        &mut self,
+        client: IpAddr,
+        name: Option<&HostName>,
+        addr: Option<IpAddr>,
+        service: Option<(Transport, u16)>,
+    ) -> Rc<[Hit]> {
+        let asked = (client, name.cloned(), addr, service);
+        let found = self.known.entry(asked).or_insert_with(|| {
+            let service = service.map(|(transport, port)| (rule_transport(transport), port));
+            self.site.find(client, name.map(|name| &**name), addr, service).into()
+        });
+        Rc::clone(found)
     }
 }
 
@@ -155,49 +192,28 @@ struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    /// Groups tries that follow each other closely, each client's apart.
-    fn groups(&self) -> Vec<Vec<&'a Attempt>> {
-        let mut by_client: BTreeMap<(IpAddr, String), Vec<Vec<&'a Attempt>>> = BTreeMap::new();
+    /// Counts what follows each other closely as one, each client's apart.
+    fn tries(&self) -> Tries {
+        let mut chains: Chains<'_> = Chains::default();
         for matched in &self.matched {
             let attempt = matched.attempt;
-            let key = (attempt.client, attempt.destination());
-            let groups = by_client.entry(key).or_default();
+            let chains = chains.entry((attempt.client, &matched.destination)).or_default();
             // Attempts come in the order in which they began.
-            let near = |group: &Vec<&Attempt>| {
-                let last = group.iter().map(|a| a.last.time).max().unwrap_or_default();
-                attempt.first.time.since(last) <= RETRY_WINDOW
-            };
-            match groups.last_mut().filter(|group| near(group)) {
-                Some(group) => group.push(attempt),
-                None => groups.push(vec![attempt]),
+            let near = |chain: &&mut Chain| attempt.first.time.since(chain.last) <= RETRY_WINDOW;
+            match chains.last_mut().filter(near) {
+                Some(chain) => chain.add(attempt),
+                None => chains.push(Chain::new(attempt)),
             }
         }
-        join_families(by_client.into_values().flatten().collect())
+        Tries::count(&chains)
     }
 
     /// The verdict over all attempts. QUIC without a fallback to TCP is as blocked as the rest.
-    fn verdict_with_fallback(&self) -> Verdict {
+    fn verdict_with_fallback(&self, tries: &Tries) -> Verdict {
         let fell_back = |one: &&Matched<'_>| one.attempt.flags.contains(&Flag::TcpFallback);
-        match self.verdict() {
+        match tries.verdict() {
             Verdict::Blocked if self.matched.iter().any(fell_back) => Verdict::Degraded,
             verdict => verdict,
-        }
-    }
-
-    fn verdict(&self) -> Verdict {
-        let groups = self.groups();
-        let reached = groups.iter().filter(|group| group.iter().any(|a| a.is_reached())).count();
-        let blocked = groups
-            .iter()
-            .filter(|group| !group.iter().any(|a| a.is_reached()))
-            .filter(|group| group.iter().any(|a| a.is_blocked()))
-            .count();
-        match (reached, blocked) {
-            (0, 0) if groups.is_empty() => Verdict::NotExercised,
-            (0, 0) => Verdict::Inconclusive,
-            (0, _) => Verdict::Blocked,
-            (_, 0) => Verdict::Reachable,
-            _ => Verdict::Degraded,
         }
     }
 
@@ -241,27 +257,89 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// A client with two address families tries both and keeps what answers first (RFC 8305): what
-/// fails over one while the other succeeds is part of the same attempt.
-fn join_families<'a>(groups: Vec<Vec<&'a Attempt>>) -> Vec<Vec<&'a Attempt>> {
-    let (mut reached, failed): (Vec<_>, Vec<_>) =
-        groups.into_iter().partition(|group| group.iter().any(|attempt| attempt.is_reached()));
-    let mut alone = Vec::new();
-    for group in failed {
-        let near = |other: &&mut Vec<&'a Attempt>| {
-            let (a, b) = (group[0], other[0]);
-            let apart = a.first.time.since(b.first.time).max(b.first.time.since(a.first.time));
-            a.destination() == b.destination()
-                && a.client.is_ipv4() != b.client.is_ipv4()
-                && apart <= FAMILY_WINDOW
+/// Chains of attempts by client and destination, each in order.
+type Chains<'a> = HashMap<(IpAddr, &'a Destination), Vec<Chain>, RandomState>;
+
+/// Attempts of one client on one destination that follow each other closely.
+struct Chain {
+    first: Timestamp,
+    last: Timestamp,
+    reached: bool,
+    blocked: bool,
+}
+
+impl Chain {
+    fn new(attempt: &Attempt) -> Self {
+        let first = attempt.first.time;
+        let mut chain = Self { first, last: first, reached: false, blocked: false };
+        chain.add(attempt);
+        chain
+    }
+
+    fn add(&mut self, attempt: &Attempt) {
+        self.last = self.last.max(attempt.last.time);
+        self.reached |= attempt.is_reached();
+        self.blocked |= attempt.is_blocked();
+    }
+}
+
+/// How many times something was tried, retries not counted.
+#[derive(Default)]
+struct Tries {
+    reached: u64,
+    blocked: u64,
+    open: u64,
+}
+
+impl Tries {
+    /// A client with two address families tries both and keeps what answers first (RFC 8305): what
+    /// fails over one while the other succeeds is part of the same try.
+    fn count(chains: &Chains<'_>) -> Self {
+        let mut reached: HashMap<(&Destination, bool), Vec<Timestamp>, RandomState> =
+            HashMap::default();
+        for ((client, destination), chains) in chains {
+            let begun = chains.iter().filter(|chain| chain.reached).map(|chain| chain.first);
+            reached.entry((destination, client.is_ipv4())).or_default().extend(begun);
+        }
+        reached.values_mut().for_each(|times| times.sort_unstable());
+        let covered = |client: IpAddr, destination, chain: &Chain| {
+            reached.get(&(destination, !client.is_ipv4())).is_some_and(|times| {
+                let next = times.partition_point(|time| *time < chain.first);
+                let near = |at: usize| {
+                    times.get(at).is_some_and(|time| {
+                        time.since(chain.first).max(chain.first.since(*time)) <= FAMILY_WINDOW
+                    })
+                };
+                near(next) || next.checked_sub(1).is_some_and(near)
+            })
         };
-        match reached.iter_mut().find(near) {
-            Some(other) => other.extend(group),
-            None => alone.push(group),
+        let mut tries = Self::default();
+        for (&(client, destination), chains) in chains {
+            for chain in chains {
+                match (chain.reached, chain.blocked) {
+                    (true, _) => tries.reached += 1,
+                    _ if covered(client, destination, chain) => {}
+                    (_, true) => tries.blocked += 1,
+                    _ => tries.open += 1,
+                }
+            }
+        }
+        tries
+    }
+
+    fn all(&self) -> u64 {
+        self.reached + self.blocked + self.open
+    }
+
+    fn verdict(&self) -> Verdict {
+        match (self.reached, self.blocked) {
+            (0, 0) if self.open == 0 => Verdict::NotExercised,
+            (0, 0) => Verdict::Inconclusive,
+            (0, _) => Verdict::Blocked,
+            (_, 0) => Verdict::Reachable,
+            _ => Verdict::Degraded,
         }
     }
-    reached.extend(alone);
-    reached
 }
 
 fn judge_rules(matched: &[Matched<'_>], site: &Site) -> Vec<RuleFinding> {
@@ -332,12 +410,13 @@ fn judge_rule(
 
 fn judge_target(index: usize, found: &Gathered<'_>, site: &Site) -> TargetFinding {
     let target = site.target(index);
-    let names: BTreeSet<_> = found.matched.iter().map(|one| one.attempt.destination()).collect();
+    let names: BTreeSet<_> = found.matched.iter().map(|one| &one.destination).collect();
+    let tries = found.tries();
     TargetFinding {
         pattern: target.text.clone(),
-        verdict: found.verdict(),
-        names: names.into_iter().collect(),
-        attempts: found.groups().len() as u64,
+        verdict: tries.verdict(),
+        names: sorted(names.into_iter().map(ToString::to_string)),
+        attempts: tries.all(),
         outcomes: found.outcomes(),
         unresolved: match &target.kind {
             TargetKind::Unresolved(what) => Some(what.clone()),
@@ -356,32 +435,42 @@ fn combine(verdicts: impl Iterator<Item = Verdict>, alternatives: bool) -> Verdi
     tried.into_iter().min().unwrap_or(Verdict::NotExercised)
 }
 
-/// What makes two attempts go to the same destination.
-type DestinationKey = (String, Option<(Transport, u16)>);
-
 fn judge_destinations(matched: &[Matched<'_>], site: &Site) -> Vec<DestinationFinding> {
-    let mut by_destination: BTreeMap<DestinationKey, Gathered<'_>> = BTreeMap::new();
+    let mut by_destination: HashMap<_, Gathered<'_>, RandomState> = HashMap::default();
     for one in matched {
-        let key = (one.attempt.destination(), one.attempt.service);
+        let key = (&one.destination, one.attempt.service);
         by_destination.entry(key).or_default().matched.push(one);
     }
     let mut findings: Vec<_> = by_destination
         .iter()
-        .map(|((name, service), found)| judge_destination(name, *service, found, site))
+        .map(|((name, service), found)| judge_destination(name.to_string(), *service, found, site))
         .collect();
-    findings.sort_by_key(|finding| finding.class);
+    findings.sort_by(|a, b| {
+        let key = |one: &DestinationFinding| (one.class, one.transport, one.port);
+        let (x, y) = (key(a), key(b));
+        x.0.cmp(&y.0).then_with(|| a.name.cmp(&b.name)).then_with(|| x.cmp(&y))
+    });
     findings
 }
 
 fn judge_destination(
-    name: &str,
+    name: String,
     service: Option<(Transport, u16)>,
     found: &Gathered<'_>,
     site: &Site,
 ) -> DestinationFinding {
-    let verdict = found.verdict_with_fallback();
+    let tries = found.tries();
+    let verdict = found.verdict_with_fallback(&tries);
     let attempts = || found.matched.iter().map(|one| one.attempt);
-    let hits: BTreeSet<Hit> = found.matched.iter().flat_map(|one| one.hits.clone()).collect();
+    let mut hits: BTreeSet<Hit> = BTreeSet::new();
+    let mut last: Option<&Rc<[Hit]>> = None;
+    for one in &found.matched {
+        // Mostly the same list again.
+        if !last.is_some_and(|last| Rc::ptr_eq(last, &one.hits)) {
+            hits.extend(one.hits.iter().cloned());
+            last = Some(&one.hits);
+        }
+    }
     let mut rules = Vec::new();
     for hit in hits.iter().rev() {
         let id = &site.rules()[hit.rule].rule.id;
@@ -401,7 +490,7 @@ fn judge_destination(
         }
     }
     DestinationFinding {
-        name: name.to_owned(),
+        name,
         named_by: attempts().map(|a| a.named_by).min().unwrap_or(NamedBy::Address),
         candidates: sorted(attempts().flat_map(|a| a.candidates.iter().cloned())),
         addresses: sorted(attempts().filter_map(|a| a.addr)),
@@ -410,7 +499,7 @@ fn judge_destination(
         class,
         condition: (class == Class::Conditional).then(|| condition(&hits, site)).flatten(),
         rules,
-        attempts: found.groups().len() as u64,
+        attempts: tries.all(),
         outcomes: found.outcomes(),
         reasons,
         stage: found.stage(verdict),

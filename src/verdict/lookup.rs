@@ -147,7 +147,7 @@ impl Path<'_> {
             Reply::Refused => (Outcome::DnsRefused, "REFUSED".to_owned()),
             Reply::Other(rcode) => (Outcome::DnsServfail, format!("RCODE {rcode}")),
         };
-        let detail = format!("DNS answer to {rtype}: {what}");
+        let detail = format!("DNS answer to {rtype}: {what}").into();
         let proof = vec![Proof { stamp, detail }];
         Some(Result { outcome, reason: None, stage: Stage::Dns, proof })
     }
@@ -156,7 +156,8 @@ impl Path<'_> {
         let servers: Vec<_> = lookup.servers.iter().map(ToString::to_string).collect();
         let count = lookup.queries.count;
         let mut proof = Vec::new();
-        let mut show = |stamp: Stamp, detail: String| proof.push(Proof { stamp, detail });
+        let mut show =
+            |stamp: Stamp, detail: String| proof.push(Proof { stamp, detail: detail.into() });
         if let Some(first) = lookup.queries.first() {
             show(first, format!("DNS query for {rtype} to {}", servers.join(", ")));
         }

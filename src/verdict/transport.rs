@@ -1,6 +1,6 @@
 //! What became of one connection: a pure function of its stamps.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::{
     base::{Stamp, Timestamp},
@@ -53,7 +53,7 @@ pub struct Proof {
     /// When, and which frame.
     pub stamp: Stamp,
     /// What it shows, in a few words.
-    pub detail: String,
+    pub detail: Cow<'static, str>,
 }
 
 /// A connection from the client's point of view.
@@ -427,7 +427,7 @@ fn earliest(a: Option<Stamp>, b: Option<Stamp>) -> Option<Stamp> {
     a.into_iter().chain(b).min()
 }
 
-fn proof(stamp: Stamp, detail: impl Into<String>) -> Proof {
+fn proof(stamp: Stamp, detail: impl Into<Cow<'static, str>>) -> Proof {
     Proof { stamp, detail: detail.into() }
 }
 
