@@ -9,7 +9,7 @@
 use std::sync::{Arc, OnceLock};
 
 use egress_auditor::{
-    base::{FrameId, Stamp},
+    base::{FrameId, Stamp, Timestamp},
     catalog::{Profile, Site, builtin},
     decode::FragmentLimits,
     extract::Observation,
@@ -83,7 +83,8 @@ fn frames(mut records: Records<'_>) -> Vec<Frame<'_>> {
     frames
 }
 
-/// Duplicates, moves, drops or damages a frame, or turns a stretch around; numbers them anew.
+/// Duplicates, moves, drops or damages a frame, or turns a stretch around; numbers them anew and
+/// raises each time stamp to the one before.
 fn changed<'a>(
     mut frames: Vec<Frame<'a>>,
     [operation, a, b]: [u8; 3],
@@ -119,8 +120,11 @@ fn changed<'a>(
         9 => drop(frames.drain(..from)),
         _ => {}
     }
+    // When idle connections end is only defined for a clock that doesn't go back.
+    let mut time = Timestamp::default();
     for (number, frame) in (1..).zip(&mut frames) {
-        frame.stamp = Stamp { frame: FrameId::new(0, number), ..frame.stamp };
+        time = time.max(frame.stamp.time);
+        frame.stamp = Stamp { time, frame: FrameId::new(0, number) };
     }
     frames
 }

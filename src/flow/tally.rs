@@ -7,41 +7,48 @@ use crate::{
 };
 
 /// How often something happened, and the first and last time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     /// Number of times.
     pub count: u32,
-    span: Option<(Stamp, Stamp)>,
+    /// [`Stamp::MAX`] when it never happened.
+    first: Stamp,
+    last: Stamp,
+}
+
+/// It never happened.
+impl Default for Mark {
+    fn default() -> Self {
+        Self { count: 0, first: Stamp::MAX, last: Stamp::default() }
+    }
 }
 
 impl Mark {
     /// The first time.
     pub fn first(&self) -> Option<Stamp> {
-        self.span.map(|(first, _)| first)
+        self.seen().then_some(self.first)
     }
 
     /// The last time.
     pub fn last(&self) -> Option<Stamp> {
-        self.span.map(|(_, last)| last)
+        self.seen().then_some(self.last)
     }
 
     /// True when it happened.
     pub fn seen(&self) -> bool {
-        self.span.is_some()
+        self.count > 0
     }
 
     /// Notes that it happened.
     pub fn add(&mut self, stamp: Stamp) {
-        self.then(&Self { count: 1, span: Some((stamp, stamp)) });
+        self.then(&Self { count: 1, first: stamp, last: stamp });
     }
 
     /// Adds the marks of a later (or any other) stretch.
     pub fn then(&mut self, later: &Self) {
         self.count = self.count.saturating_add(later.count);
-        self.span = match (self.span, later.span) {
-            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
-            (one, other) => one.or(other),
-        };
+        self.first = self.first.min(later.first);
+        self.last = self.last.max(later.last);
     }
 }
 
@@ -58,8 +65,8 @@ pub struct SideTally {
     pub syn: Mark,
     /// SYN with ACK.
     pub syn_ack: Mark,
-    /// Segments with ACK and without SYN or RST: this side has heard the other one.
-    pub acks: Mark,
+    /// It sent a segment with ACK and without SYN or RST: it has heard the other side.
+    pub acks: bool,
     /// FIN.
     pub fin: Mark,
     /// RST.
@@ -75,7 +82,7 @@ impl SideTally {
         self.payload.then(&later.payload);
         self.syn.then(&later.syn);
         self.syn_ack.then(&later.syn_ack);
-        self.acks.then(&later.acks);
+        self.acks |= later.acks;
         self.fin.then(&later.fin);
         self.rst.then(&later.rst);
         self.isn = self.isn.or(later.isn);
@@ -100,7 +107,7 @@ pub struct IcmpSeen {
 }
 
 /// Counters and stamps of one flow: a commutative monoid under [`Tally::then`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// What each side sent, by [`Side::index`].
     pub sides: [SideTally; 2],
@@ -108,8 +115,8 @@ pub struct Tally {
     pub first: Stamp,
     /// The last packet, or ICMP error about one; the default before there is any.
     pub last: Stamp,
-    /// The first "unreachable" that quotes this flow.
-    pub icmp: Option<IcmpSeen>,
+    /// The first "unreachable" that quotes this flow. Apart, because few flows have one.
+    pub icmp: Option<Box<IcmpSeen>>,
 }
 
 /// Nothing was seen yet.
@@ -133,7 +140,7 @@ impl Tally {
             let mark = if flags.has(TcpFlags::ACK) { &mut side.syn_ack } else { &mut side.syn };
             mark.add(stamp);
         } else if flags.has(TcpFlags::ACK) && !flags.has(TcpFlags::RST) {
-            side.acks.add(stamp);
+            side.acks = true;
         }
         if flags.has(TcpFlags::FIN) {
             side.fin.add(stamp);
@@ -151,20 +158,20 @@ impl Tally {
     /// Notes an ICMP error about a packet that `about` sent. Only "unreachable" ones are kept.
     pub fn icmp(&mut self, about: Side, stamp: Stamp, from: IpAddr, error: &IcmpError) {
         self.touch(stamp);
-        if error.is_unreachable() && self.icmp.is_none_or(|seen| stamp < seen.stamp) {
+        if error.is_unreachable() && self.icmp.as_ref().is_none_or(|seen| stamp < seen.stamp) {
             let IcmpError { v6, kind, code, .. } = *error;
-            self.icmp = Some(IcmpSeen { stamp, about, from, v6, kind, code });
+            self.icmp = Some(Box::new(IcmpSeen { stamp, about, from, v6, kind, code }));
         }
     }
 
     /// Joins the tally of a later stretch of the same flow.
-    pub fn then(&mut self, later: &Self) {
+    pub fn then(&mut self, later: Self) {
         self.first = self.first.min(later.first);
         self.last = self.last.max(later.last);
         for (side, more) in self.sides.iter_mut().zip(&later.sides) {
             side.then(more);
         }
-        self.icmp = match (self.icmp, later.icmp) {
+        self.icmp = match (self.icmp.take(), later.icmp) {
             (Some(a), Some(b)) if b.stamp < a.stamp => Some(b),
             (a, b) => a.or(b),
         };
@@ -215,12 +222,12 @@ mod tests {
         let whole = scan(0..5);
         for cut in 1..5 {
             let mut joined = scan(0..cut);
-            joined.then(&scan(cut..5));
+            joined.then(scan(cut..5));
             assert_eq!(joined, whole, "cut at {cut}");
         }
         assert_eq!(whole.side(Side::Low).isn, Some(7));
         assert_eq!(whole.side(Side::Low).bytes, 500);
         assert!(whole.side(Side::High).rst.seen());
-        assert!(!whole.side(Side::High).acks.seen());
+        assert!(!whole.side(Side::High).acks);
     }
 }

@@ -191,7 +191,7 @@ impl Part {
             }
             self.replay(key, &log.chunks, out);
         }
-        self.tally.then(&later.tally);
+        self.tally.then(later.tally);
         self.opening = self.opening.or(later.opening);
         self.tunnel = self.tunnel.or(later.tunnel);
         self.last = later.last;

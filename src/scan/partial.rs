@@ -31,7 +31,7 @@ pub struct Partial {
     /// What DNS told.
     pub(super) names: Knowledge,
     /// Finished connections, in the order in which they ended.
-    connections: Vec<Connection>,
+    connections: Vec<Box<Connection>>,
     /// Connections that ended, but may have begun in the stretch before: for each key in order.
     heads: Vec<(FlowKey, Part, Boundary)>,
     /// Connections that may go on in the next stretch, by key.
@@ -72,7 +72,7 @@ pub struct Census {
     /// What DNS told.
     pub names: Knowledge,
     /// All connections, in the order in which they began.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<Box<Connection>>,
 }
 
 impl Partial {
@@ -159,7 +159,7 @@ impl Partial {
             whole.ended(key, part, None, sink);
         }
         let Self { counters, names, mut connections, .. } = whole;
-        connections.sort_by_key(|connection| (connection.tally.first, connection.key));
+        connections.sort_by_cached_key(|connection| (connection.tally.first, connection.key));
         Census { counters, names, connections }
     }
 
@@ -173,7 +173,7 @@ impl Partial {
         match boundary {
             Some(boundary) if part.is_tentative() => self.heads.push((key, part, boundary)),
             _ => {
-                let connection = part.close(key, boundary, &mut self.out(sink));
+                let connection = Box::new(part.close(key, boundary, &mut self.out(sink)));
                 self.record(connection);
             }
         }
@@ -185,14 +185,14 @@ impl Partial {
         let mut out = self.out(sink);
         part.settle(&key, &mut out);
         let connection = part.close(key, None, &mut out);
-        self.record(Connection { evicted: !finished, ..connection });
+        self.record(Box::new(Connection { evicted: !finished, ..connection }));
     }
 
     pub(super) fn out<'o, S>(&'o mut self, sink: &'o mut S) -> Out<'o, S> {
         Out { names: &mut self.names, sink, resolvers: &self.resolvers }
     }
 
-    fn record(&mut self, connection: Connection) {
+    fn record(&mut self, connection: Box<Connection>) {
         if self.connections.len() < self.limits.connections {
             self.connections.push(connection);
         } else {

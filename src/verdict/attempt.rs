@@ -176,7 +176,7 @@ impl Hearing {
             let addr = connection.key.end(client).addr();
             if theirs.packets > 0 && mine.packets > 0 {
                 heard.insert(addr, true);
-            } else if mine.acks.seen() {
+            } else if mine.acks {
                 heard.entry(addr).or_insert(false);
             }
         }
@@ -219,7 +219,7 @@ impl Flow<'_> {
     fn is_half_heard(&self) -> bool {
         let tally = &self.connection.tally;
         let (mine, theirs) = (tally.side(self.client), tally.side(self.client.other()));
-        mine.acks.seen() || theirs.acks.seen() || theirs.syn_ack.seen()
+        mine.acks || theirs.acks || theirs.syn_ack.seen()
     }
 
     fn is_midstream(&self) -> bool {

@@ -63,10 +63,10 @@ impl<'p> Path<'p> {
     fn new(census: &'p Census, profile: &'p Profile, end: Timestamp) -> Self {
         let mut refused = BTreeMap::new();
         for connection in &census.connections {
-            if let Some(icmp) = connection.tally.icmp {
+            if let Some(icmp) = &connection.tally.icmp {
                 let client = connection.key.end(icmp.about).addr();
                 let server = connection.key.end(icmp.about.other()).addr();
-                refused.entry((client, server)).or_insert(icmp);
+                refused.entry((client, server)).or_insert(**icmp);
             }
         }
         Self { profile, end, refused }

@@ -296,7 +296,7 @@ impl<'c> Conduct<'c> {
             return found(Outcome::TransportOnly, Stage::Tcp, shown);
         }
         // Only a client that heard a SYN-ACK sends an ACK.
-        if mine.acks.seen() || (self.one_sided && mine.syn.count < 2) {
+        if mine.acks || (self.one_sided && mine.syn.count < 2) {
             return open(Reason::OneSided, Stage::Tcp, shown);
         }
         if self.until.since(syn.time) < ANSWER_WAIT {
