@@ -73,6 +73,11 @@ impl<V> Table<V> {
     }
 
     /// The value in a slot; `None` when it was removed.
+    pub fn get(&self, slot: Slot) -> Option<&V> {
+        self.slab[slot.0 as usize].as_ref().map(|(_, value)| value)
+    }
+
+    /// The value in a slot, to change it.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut V> {
         self.slab[slot.0 as usize].as_mut().map(|(_, value)| value)
     }

@@ -11,6 +11,7 @@
 //! - where one connection ends and the next on the same tuple begins is decided by what two
 //!   neighbouring packets say, never by what a table happens to hold.
 
+mod backing;
 mod heard;
 mod held;
 mod outlet;
@@ -19,6 +20,7 @@ mod partial;
 mod scanner;
 mod talk;
 
+pub use backing::Backing;
 pub use part::Connection;
 pub use partial::{Census, Counters, Partial};
 pub use scanner::{Limits, Place, Scanner, Sink};

@@ -7,6 +7,7 @@ use crate::{
     flow::{BUDGET, FlowKey, Side, Tally},
     scan::{
         Sink,
+        backing::{Backing, Kept},
         heard::{Heard, Recent},
         outlet::{Out, Outlet},
         talk::{Chunk, Talk},
@@ -52,15 +53,37 @@ enum Content {
     Settled(Option<Box<Talk>>),
     /// The stretch before may hold the beginning.
     Tentative(Box<Log>),
+    /// The stretch before may hold the beginning, but probably doesn't: it is interpreted as it
+    /// comes, and [`Part::takes`] tells whether that was right.
+    Guessed(Box<Guess>),
+}
+
+/// What a connection that is taken to begin in its stretch told.
+#[derive(Debug, Default)]
+struct Guess {
+    talk: Option<Box<Talk>>,
+    /// The first packets: they may be copies of the stretch before's last ones.
+    first: Recent,
+}
+
+/// How a connection begins in its stretch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// There is nothing of it before.
+    Here,
+    /// There may be something of it before.
+    Unknown,
+    /// The same, but it is believed that there isn't.
+    Believed,
 }
 
 /// What a tentative connection keeps, to be interpreted when its beginning is known.
 #[derive(Debug, Default)]
 struct Log {
     /// The first packets, not even counted: they may be copies of the stretch before's last ones.
-    early: Vec<Heard<Box<[u8]>>>,
+    early: Vec<Heard<Kept>>,
     /// Payload after that, within the budget.
-    chunks: Vec<Chunk<Box<[u8]>>>,
+    chunks: Vec<Chunk<Kept>>,
 }
 
 /// Why a packet opens a new connection instead of belonging to the one before.
@@ -75,11 +98,12 @@ impl Part {
         transport: Transport,
         stamp: Stamp,
         opening: Option<Opening>,
-        tentative: bool,
+        beginning: Beginning,
     ) -> Self {
-        let content = match tentative {
-            true => Content::Tentative(Box::default()),
-            false => Content::Settled(None),
+        let content = match beginning {
+            Beginning::Here => Content::Settled(None),
+            Beginning::Unknown => Content::Tentative(Box::default()),
+            Beginning::Believed => Content::Guessed(Box::default()),
         };
         let (began, last) = (stamp.time, stamp.time);
         let (tally, recent) = (Tally::default(), Recent::default());
@@ -119,8 +143,34 @@ impl Part {
         low.rst.seen() || high.rst.seen() || (low.fin.seen() && high.fin.seen())
     }
 
-    pub(super) fn is_tentative(&self) -> bool {
+    fn is_tentative(&self) -> bool {
         matches!(self.content, Content::Tentative(_))
+    }
+
+    /// True when it is believed to begin in its stretch.
+    pub(super) fn is_guessed(&self) -> bool {
+        matches!(self.content, Content::Guessed(_))
+    }
+
+    /// True when the stretch before may hold its beginning.
+    pub(super) fn waits(&self) -> bool {
+        !matches!(self.content, Content::Settled(_))
+    }
+
+    /// Whether `later`, the same connection in the stretch after, can be joined to this one.
+    ///
+    /// What was interpreted in the belief that it begins there can, when this part only has the
+    /// client's SYNs, none of which it repeats as a copy.
+    pub(super) fn takes(&self, later: &Self) -> bool {
+        let Content::Guessed(guess) = &later.content else { return true };
+        let Some(opening) = self.opening else { return false };
+        let (mine, theirs) =
+            (self.tally.side(opening.client), self.tally.side(opening.client.other()));
+        theirs.packets == 0
+            && mine.packets == u64::from(mine.syn.count)
+            && mine.bytes == 0
+            && matches!(self.content, Content::Settled(None))
+            && !self.recent.may_repeat_in(&guess.first)
     }
 
     /// True when a connection that follows this one in the same stretch can't be told from this
@@ -141,8 +191,15 @@ impl Part {
             && log.early.len() < Recent::LEN
         {
             self.recent.note(&heard);
-            log.early.push(heard.to_owned());
-        } else if !self.recent.is_copy(&heard) {
+            log.early.push(heard.keep(out.backing));
+            return;
+        }
+        if let Content::Guessed(guess) = &mut self.content
+            && !guess.first.is_full()
+        {
+            guess.first.note(&heard);
+        }
+        if !self.recent.is_copy(&heard) {
             self.take(key, heard, out);
         }
     }
@@ -173,23 +230,35 @@ impl Part {
             return;
         }
         match &mut self.content {
-            Content::Tentative(log) => log.chunks.push(chunk.to_owned()),
-            Content::Settled(_) if lookup => Outlet::new(key, out).dns_datagram(&chunk),
+            Content::Tentative(log) => log.chunks.push(chunk.keep(out.backing)),
+            Content::Settled(_) | Content::Guessed(_) if lookup => Outlet::new(key, out).dns_datagram(&chunk),
             Content::Settled(talk) => talk.get_or_insert_default().feed(key, chunk, out),
+            Content::Guessed(guess) => guess.talk.get_or_insert_default().feed(key, chunk, out),
         }
     }
 
     /// Appends the same connection's continuation in the stretch after.
     pub(super) fn join<S: Sink>(&mut self, key: &FlowKey, later: Self, out: &mut Out<'_, S>) {
-        if let Content::Tentative(log) = later.content {
-            for heard in &log.early {
-                self.hear(key, heard.borrow(), out);
+        match later.content {
+            Content::Tentative(log) => {
+                for heard in &log.early {
+                    self.hear(key, heard.borrow(out.backing), out);
+                }
+                // With fewer, all of them were heard just now.
+                if log.early.len() == Recent::LEN {
+                    self.recent = later.recent;
+                }
+                self.replay(key, &log.chunks, out);
             }
-            // With fewer, all of them were heard just now.
-            if log.early.len() == Recent::LEN {
-                self.recent = later.recent;
+            Content::Guessed(guess) => {
+                if guess.first.is_full() {
+                    self.recent = later.recent;
+                } else {
+                    self.recent.then(&guess.first);
+                }
+                self.content = Content::Settled(guess.talk);
             }
-            self.replay(key, &log.chunks, out);
+            Content::Settled(_) => {}
         }
         self.tally.then(later.tally);
         self.opening = self.opening.or(later.opening);
@@ -201,7 +270,7 @@ impl Part {
     fn replay<S: Sink>(
         &mut self,
         key: &FlowKey,
-        chunks: &[Chunk<Box<[u8]>>],
+        chunks: &[Chunk<Kept>],
         out: &mut Out<'_, S>,
     ) {
         let sent = self.tally.sides.map(|side| side.bytes);
@@ -210,17 +279,29 @@ impl Part {
             let at = chunk.from.index();
             let before = chunk.before.saturating_add(sent[at]);
             let isn = isns[at].or(chunk.isn);
-            self.payload(key, Chunk { before, isn, ..chunk.borrow() }, out);
+            self.payload(key, Chunk { before, isn, ..chunk.borrow(out.backing) }, out);
         }
     }
 
     /// Interprets what was kept: there is no stretch before that could hold the beginning.
     pub(super) fn settle<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
-        if self.is_tentative() {
-            let began = Stamp { time: self.began, ..Stamp::default() };
-            let settled = Self::new(self.transport, began, self.opening, false);
-            let tentative = std::mem::replace(self, settled);
-            self.join(key, tentative, out);
+        match &mut self.content {
+            Content::Settled(_) => {}
+            Content::Guessed(guess) => self.content = Content::Settled(guess.talk.take()),
+            Content::Tentative(_) => {
+                let began = Stamp { time: self.began, ..Stamp::default() };
+                let settled = Self::new(self.transport, began, self.opening, Beginning::Here);
+                let tentative = std::mem::replace(self, settled);
+                self.join(key, tentative, out);
+            }
+        }
+    }
+
+    /// Makes what is kept independent of the backing.
+    pub(super) fn detach(&mut self, backing: Option<&Backing>) {
+        if let Content::Tentative(log) = &mut self.content {
+            log.early.iter_mut().for_each(|heard| heard.bytes.detach(backing));
+            log.chunks.iter_mut().for_each(|chunk| chunk.bytes.detach(backing));
         }
     }
 
@@ -239,6 +320,9 @@ impl Part {
         };
         let facts = match self.content {
             Content::Settled(Some(talk)) => talk.finish(&key, out),
+            Content::Guessed(guess) => {
+                guess.talk.map_or_else(Facts::default, |talk| talk.finish(&key, out))
+            }
             _ => Facts::default(),
         };
         Connection {

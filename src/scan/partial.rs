@@ -2,9 +2,6 @@ use std::collections::BTreeMap;
 
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use crate::{
     base::Timestamp,
     decode::{Decoder, Undecoded},
@@ -12,6 +9,7 @@ use crate::{
     names::Knowledge,
     scan::{
         Connection, Limits, Place, Scanner, Sink,
+        backing::Backing,
         held::{Held, MAX_HELD, MAX_KEPT},
         outlet::Out,
         part::{Boundary, Part},
@@ -31,17 +29,18 @@ pub struct Partial {
     /// What DNS told.
     pub(super) names: Knowledge,
     /// Finished connections, in the order in which they ended.
-    connections: Vec<Box<Connection>>,
+    pub(super) connections: Vec<Box<Connection>>,
     /// Connections that ended, but may have begun in the stretch before: for each key in order.
-    heads: Vec<(FlowKey, Part, Boundary)>,
+    pub(super) heads: Vec<(FlowKey, Part, Boundary)>,
     /// Connections that may go on in the next stretch, by key.
     pub(super) open: Vec<(FlowKey, Part)>,
     pub(super) limits: Limits,
     pub(super) resolvers: Arc<[Endpoint]>,
+    /// Where payload lies that was kept and not copied.
+    pub(super) backing: Option<Backing>,
+    /// True when it must be scanned again, after the stretch before.
+    pub(super) spoiled: bool,
 }
-
-/// What is open, by flow.
-type Open = HashMap<FlowKey, Part, RandomState>;
 
 /// Frames, and what became of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,19 +87,28 @@ impl Partial {
             open: Vec::new(),
             limits,
             resolvers,
+            backing: None,
+            spoiled: false,
         }
     }
 
-    /// Appends the stretch that comes right after this one. Associative.
-    pub fn merge(mut self, mut later: Self, sink: &mut impl Sink) -> Self {
-        for Held { before, frames } in std::mem::take(&mut later.held) {
-            let mut scanner = Scanner::resume(self.append(before, sink));
-            for kept in &frames {
-                scanner.push(&kept.frame(), sink);
-            }
-            self = scanner.finish();
+    /// Makes what is kept independent of the backing.
+    pub(super) fn detach(&mut self) {
+        let Some(backing) = self.backing.take() else { return };
+        for Held { before, .. } in &mut self.held {
+            before.backing.get_or_insert_with(|| Arc::clone(&backing));
+            before.detach();
         }
-        self.append(later, sink)
+        let heads = self.heads.iter_mut().map(|(_, part, _)| part);
+        let open = self.open.iter_mut().map(|(_, part)| part);
+        heads.chain(open).for_each(|part| part.detach(Some(&backing)));
+    }
+
+    /// Appends the stretch that comes right after this one. Associative.
+    pub fn merge(self, later: Self, sink: &mut impl Sink) -> Self {
+        let mut scanner = Scanner::resume(self);
+        scanner.append(later, sink);
+        scanner.finish()
     }
 
     /// Keeps the connections that may go on after this stretch.
@@ -115,43 +123,11 @@ impl Partial {
         self.held.len() >= MAX_HELD || kept >= MAX_KEPT
     }
 
-    /// Appends the stretch that comes right after this one and holds no frames.
-    fn append(mut self, later: Self, sink: &mut impl Sink) -> Self {
-        match (&mut self.decoder, later.decoder) {
-            (Some(decoder), Some(later)) => decoder.then(later),
-            (None, later) => self.decoder = later,
-            (Some(_), None) => {}
-        }
-        if let (Place::Beginning, Some(decoder)) = (self.place, &mut self.decoder) {
-            decoder.place_all();
-        }
-        self.counters.add(later.counters);
-        self.names.union(later.names);
-        self.connections.extend(later.connections);
-        let mut open: Open = std::mem::take(&mut self.open).into_iter().collect();
-        for (key, part, boundary) in later.heads {
-            let next_may_belong = part.leaves_open() && boundary != Boundary::Idle;
-            let part = self.splice(&mut open, key, part, sink);
-            if next_may_belong {
-                open.insert(key, part);
-            } else {
-                self.ended(key, part, Some(boundary), sink);
-            }
-        }
-        for (key, part) in later.open {
-            let part = self.splice(&mut open, key, part, sink);
-            open.insert(key, part);
-        }
-        self.open = open.into_iter().collect();
-        self.open.sort_unstable_by_key(|&(key, _)| key);
-        self
-    }
-
     /// Ends everything: nothing comes after this stretch, and what came before can't be known.
     pub fn conclude(self, sink: &mut impl Sink) -> Census {
         let mut whole = match self.place {
             Place::Beginning => self,
-            Place::Later => {
+            Place::Later | Place::Ahead => {
                 Self::new(Place::Beginning, self.limits, self.resolvers.clone()).merge(self, sink)
             }
         };
@@ -171,7 +147,7 @@ impl Partial {
         sink: &mut S,
     ) {
         match boundary {
-            Some(boundary) if part.is_tentative() => self.heads.push((key, part, boundary)),
+            Some(boundary) if part.waits() => self.heads.push((key, part, boundary)),
             _ => {
                 let connection = Box::new(part.close(key, boundary, &mut self.out(sink)));
                 self.record(connection);
@@ -189,7 +165,8 @@ impl Partial {
     }
 
     pub(super) fn out<'o, S>(&'o mut self, sink: &'o mut S) -> Out<'o, S> {
-        Out { names: &mut self.names, sink, resolvers: &self.resolvers }
+        let backing = self.backing.as_ref();
+        Out { names: &mut self.names, sink, resolvers: &self.resolvers, backing }
     }
 
     fn record(&mut self, connection: Box<Connection>) {
@@ -198,32 +175,6 @@ impl Partial {
         } else {
             self.counters.evicted += 1;
         }
-    }
-
-    /// Puts a part of the later stretch behind what is open of its flow, as the same connection or
-    /// as the next one, and gives the one that is open now.
-    fn splice<S: Sink>(
-        &mut self,
-        open: &mut Open,
-        key: FlowKey,
-        mut part: Part,
-        sink: &mut S,
-    ) -> Part {
-        let Some(mut current) = open.remove(&key) else {
-            if self.place == Place::Beginning {
-                part.settle(&key, &mut self.out(sink));
-            }
-            return part;
-        };
-        let Some(boundary) = current.boundary(part.began(), part.opening) else {
-            current.join(&key, part, &mut self.out(sink));
-            return current;
-        };
-        if boundary == Boundary::Idle || !current.leaves_open() {
-            part.settle(&key, &mut self.out(sink));
-        }
-        self.ended(key, current, Some(boundary), sink);
-        part
     }
 }
 
@@ -246,7 +197,7 @@ impl Counters {
         self.frames - self.undecoded.values().sum::<u64>()
     }
 
-    fn add(&mut self, later: Self) {
+    pub(super) fn add(&mut self, later: Self) {
         self.frames += later.frames;
         self.bytes += later.bytes;
         for (reason, count) in later.undecoded {

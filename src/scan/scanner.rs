@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    base::Stamp,
+    base::{Stamp, Timestamp},
     decode::{
         Body, Decoder, FragmentLimits, IcmpError, Packet, Tcp, TcpFlags, Transport, Tunnel, Udp,
         Undecoded,
@@ -10,9 +10,10 @@ use crate::{
     flow::{Endpoint, FlowKey, Side, Slot, Table},
     scan::{
         Partial,
+        backing::Backing,
         heard::Heard,
         held::{Held, Kept},
-        part::{Boundary, Opening, Part},
+        part::{Beginning, Boundary, Opening, Part},
     },
     source::Frame,
 };
@@ -66,6 +67,9 @@ pub enum Place {
     Beginning,
     /// After another stretch, which may hold the beginning of its connections.
     Later,
+    /// The same, but the frames can be had again: connections that open with a SYN are believed to
+    /// begin here. [`Scanner::follows`] tells whether that was right.
+    Ahead,
 }
 
 /// Consumes the frames of a contiguous stretch of capture.
@@ -102,7 +106,7 @@ impl Scanner {
         let Self { decoder, table, partial, limits } = self;
         let decoder = decoder.get_or_insert_with(|| match partial.place {
             Place::Beginning => Decoder::new(limits.fragments),
-            Place::Later => Decoder::later(limits.fragments, frame.stamp.time),
+            Place::Later | Place::Ahead => Decoder::later(limits.fragments, frame.stamp.time),
         });
         match decoder.decode(frame) {
             Ok(packet) => {
@@ -128,9 +132,57 @@ impl Scanner {
         Self { decoder: partial.decoder.take(), table, partial, limits }
     }
 
+    /// Keeps payload by where it lies in `backing`, which must hold the frames, instead of copying
+    /// it.
+    #[must_use]
+    pub fn with_backing(mut self, backing: Backing) -> Self {
+        self.partial.backing = Some(backing);
+        self
+    }
+
+    /// Whether `later`, the stretch that comes right after, can be appended as it is. Only one that
+    /// was scanned [`Place::Ahead`] may have to be scanned again, by this scanner.
+    pub fn follows(&self, later: &Partial) -> bool {
+        let joins = |key: &FlowKey, part: &Part| {
+            let prior = self.table.find(key).and_then(|slot| self.table.get(slot));
+            prior.is_none_or(|prior| {
+                prior.boundary(part.began(), part.opening).is_some() || prior.takes(part)
+            })
+        };
+        let heads = later.heads.iter().map(|(key, part, _)| (key, part));
+        let open = later.open.iter().map(|(key, part)| (key, part));
+        !later.spoiled && heads.chain(open).all(|(key, part)| !part.is_guessed() || joins(key, part))
+    }
+
+    /// True when it is no use to go on: the stretch must be scanned again anyway.
+    pub fn is_spoiled(&self) -> bool {
+        self.partial.spoiled
+    }
+
+    /// Appends the stretch that comes right after.
+    pub fn append(&mut self, mut later: Partial, sink: &mut impl Sink) {
+        // Who isn't at the beginning keeps what it can't interpret yet.
+        if self.partial.place != Place::Beginning {
+            later.detach();
+            self.partial.detach();
+        }
+        for Held { before, frames } in std::mem::take(&mut later.held) {
+            self.append_scanned(before, sink);
+            for kept in &frames {
+                self.push(&kept.frame(), sink);
+            }
+        }
+        self.append_scanned(later, sink);
+    }
+
     /// Keeps a frame that can't be placed without the stretch before, and begins anew after it.
     #[cold]
     fn hold(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) {
+        if self.partial.place == Place::Ahead {
+            // Scanning it again is simpler, and fragments are few.
+            self.partial.spoiled = true;
+            return;
+        }
         if self.partial.holds_enough() {
             if let Some(decoder) = &mut self.decoder {
                 decoder.place_all();
@@ -151,12 +203,82 @@ impl Scanner {
         }
     }
 
+    /// Appends a stretch that holds no frames.
+    fn append_scanned<S: Sink>(&mut self, later: Partial, sink: &mut S) {
+        let Partial { decoder, counters, names, connections, heads, open, backing, .. } = later;
+        let place = self.partial.place;
+        match (&mut self.decoder, decoder) {
+            (Some(decoder), Some(later)) => decoder.then(later),
+            (None, later) => self.decoder = later,
+            (Some(_), None) => {}
+        }
+        if let (Place::Beginning, Some(decoder)) = (place, &mut self.decoder) {
+            decoder.place_all();
+        }
+        let start = counters.span.map(|(first, _)| first);
+        self.partial.counters.add(counters);
+        self.partial.names.union(names);
+        self.partial.connections.extend(connections);
+        // What ends meanwhile still belongs to this stretch.
+        let own = std::mem::replace(&mut self.partial.backing, backing);
+        let mut seam = Seam { scanner: self, start, sink };
+        for (key, part, boundary) in heads {
+            let next_may_belong = part.leaves_open() && boundary != Boundary::Idle;
+            seam.splice(key, part, (!next_may_belong).then_some(boundary));
+        }
+        for (key, part) in open {
+            seam.splice(key, part, None);
+        }
+        self.partial.backing = own;
+    }
+
     /// What the stretch told. Nothing is judged to have ended.
     pub fn finish(self) -> Partial {
         let Self { mut partial, table, decoder, .. } = self;
         partial.decoder = decoder;
         partial.keep_open(table);
         partial
+    }
+}
+
+/// Where a stretch is appended.
+struct Seam<'s, S> {
+    scanner: &'s mut Scanner,
+    /// When the stretch begins.
+    start: Option<Timestamp>,
+    sink: &'s mut S,
+}
+
+impl<S: Sink> Seam<'_, S> {
+    /// Puts a part of the later stretch behind what is open of its flow, as the same connection or
+    /// as the next one; ends it when it has ended.
+    fn splice(&mut self, key: FlowKey, mut part: Part, end: Option<Boundary>) {
+        let Scanner { table, partial, limits, .. } = &mut *self.scanner;
+        let found = table.find(&key);
+        if let Some(slot) = found
+            && let Some(current) = table.get_mut(slot)
+        {
+            let Some(boundary) = current.boundary(part.began(), part.opening) else {
+                current.join(&key, part, &mut partial.out(self.sink));
+                if let Some(end) = end {
+                    Step { table, partial, limits }.close(slot, end, self.sink);
+                }
+                return;
+            };
+            if boundary == Boundary::Idle || !current.leaves_open() {
+                part.settle(&key, &mut partial.out(self.sink));
+            }
+            Step { table, partial, limits }.close(slot, boundary, self.sink);
+        } else if partial.place == Place::Beginning {
+            part.settle(&key, &mut partial.out(self.sink));
+        }
+        match end {
+            Some(end) => partial.ended(key, part, Some(end), self.sink),
+            None => {
+                Step { table, partial, limits }.make_room(self.start, self.sink);
+                table.insert(key, part);
+            }
+        }
     }
 }
 
@@ -246,7 +368,11 @@ impl Step<'_> {
         opening: Option<Opening>,
         sink: &mut S,
     ) -> Slot {
-        let mut tentative = self.partial.place == Place::Later;
+        let mut beginning = match self.partial.place {
+            Place::Beginning => Beginning::Here,
+            Place::Ahead if opening.is_some() => Beginning::Believed,
+            Place::Ahead | Place::Later => Beginning::Unknown,
+        };
         if let Some(slot) = self.table.find(&key)
             && let Some(part) = self.table.get_mut(slot)
         {
@@ -254,12 +380,15 @@ impl Step<'_> {
                 part.opening = part.opening.or(opening);
                 return slot;
             };
-            tentative = boundary != Boundary::Idle && part.leaves_open();
+            beginning = match boundary != Boundary::Idle && part.leaves_open() {
+                true => Beginning::Unknown,
+                false => Beginning::Here,
+            };
             self.close(slot, boundary, sink);
         } else {
-            self.make_room(stamp, sink);
+            self.make_room(Some(stamp.time), sink);
         }
-        self.table.insert(key, Part::new(key.transport(), stamp, opening, tentative))
+        self.table.insert(key, Part::new(key.transport(), stamp, opening, beginning))
     }
 
     fn close<S: Sink>(&mut self, slot: Slot, boundary: Boundary, sink: &mut S) {
@@ -269,11 +398,10 @@ impl Step<'_> {
     }
 
     /// Ends idle flows a few at a time; when the table is full, drops one.
-    fn make_room<S: Sink>(&mut self, stamp: Stamp, sink: &mut S) {
-        let now = stamp.time;
+    fn make_room<S: Sink>(&mut self, now: Option<Timestamp>, sink: &mut S) {
         // A margin over the idle limit, for packets that come a little out of order.
         let margin = Duration::from_secs(60);
-        let over = |part: &Part| part.is_idle(now, margin);
+        let over = |part: &Part| now.is_some_and(|now| part.is_idle(now, margin));
         while let Some(slot) = self.table.sweep(SWEEP, over) {
             self.close(slot, Boundary::Idle, sink);
         }

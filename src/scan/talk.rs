@@ -5,6 +5,7 @@ use crate::{
     flow::{Arrival, FlowKey, Prefix, Side, View},
     scan::{
         Sink,
+        backing::{Backing, Kept},
         outlet::{Out, Outlet},
     },
 };
@@ -24,16 +25,16 @@ pub(super) struct Chunk<B> {
 }
 
 impl Chunk<&[u8]> {
-    pub(super) fn to_owned(self) -> Chunk<Box<[u8]>> {
+    pub(super) fn keep(self, backing: Option<&Backing>) -> Chunk<Kept> {
         let Self { from, stamp, seq, isn, before, bytes } = self;
-        Chunk { from, stamp, seq, isn, before, bytes: bytes.into() }
+        Chunk { from, stamp, seq, isn, before, bytes: Kept::new(bytes, backing) }
     }
 }
 
-impl Chunk<Box<[u8]>> {
-    pub(super) fn borrow(&self) -> Chunk<&[u8]> {
+impl Chunk<Kept> {
+    pub(super) fn borrow<'c>(&'c self, backing: Option<&'c Backing>) -> Chunk<&'c [u8]> {
         let Self { from, stamp, seq, isn, before, ref bytes } = *self;
-        Chunk { from, stamp, seq, isn, before, bytes }
+        Chunk { from, stamp, seq, isn, before, bytes: bytes.bytes(backing) }
     }
 }
 
