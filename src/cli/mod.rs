@@ -9,7 +9,7 @@ mod profile;
 mod read;
 mod site;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -53,6 +53,11 @@ pub(crate) struct Inputs {
     /// input. Several files are one capture, in the order of their first frames.
     #[arg(value_name = "FILE|DIR|-")]
     files: Vec<PathBuf>,
+
+    /// Threads that read capture files; all cores when not given. The report is the same with any
+    /// number.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
 
     /// Capture live on this interface, or on `any`; Ctrl-C ends it with the report.
     #[cfg(feature = "capture")]

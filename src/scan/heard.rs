@@ -140,9 +140,8 @@ impl Recent {
     /// True when one of `next`, the packets that follow, may be a copy of one of these.
     pub(super) fn may_repeat_in(&self, next: &Self) -> bool {
         next.entries().any(|(print, time)| {
-            self.entries().any(|(known, then)| {
-                known == print && time.wrapping_sub(then) <= Self::WINDOW
-            })
+            self.entries()
+                .any(|(known, then)| known == print && time.wrapping_sub(then) <= Self::WINDOW)
         })
     }
 

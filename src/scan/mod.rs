@@ -15,6 +15,7 @@ mod backing;
 mod heard;
 mod held;
 mod outlet;
+mod parallel;
 mod part;
 mod partial;
 mod scanner;

@@ -231,7 +231,9 @@ impl Part {
         }
         match &mut self.content {
             Content::Tentative(log) => log.chunks.push(chunk.keep(out.backing)),
-            Content::Settled(_) | Content::Guessed(_) if lookup => Outlet::new(key, out).dns_datagram(&chunk),
+            Content::Settled(_) | Content::Guessed(_) if lookup => {
+                Outlet::new(key, out).dns_datagram(&chunk)
+            }
             Content::Settled(talk) => talk.get_or_insert_default().feed(key, chunk, out),
             Content::Guessed(guess) => guess.talk.get_or_insert_default().feed(key, chunk, out),
         }
@@ -267,12 +269,7 @@ impl Part {
     }
 
     /// Reads payload that was kept; its positions count from the end of what was heard before it.
-    fn replay<S: Sink>(
-        &mut self,
-        key: &FlowKey,
-        chunks: &[Chunk<Kept>],
-        out: &mut Out<'_, S>,
-    ) {
+    fn replay<S: Sink>(&mut self, key: &FlowKey, chunks: &[Chunk<Kept>], out: &mut Out<'_, S>) {
         let sent = self.tally.sides.map(|side| side.bytes);
         let isns = self.tally.sides.map(|side| side.isn);
         for chunk in chunks {

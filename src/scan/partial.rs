@@ -32,7 +32,7 @@ pub struct Partial {
     pub(super) connections: Vec<Box<Connection>>,
     /// Connections that ended, but may have begun in the stretch before: for each key in order.
     pub(super) heads: Vec<(FlowKey, Part, Boundary)>,
-    /// Connections that may go on in the next stretch, by key.
+    /// Connections that may go on in the next stretch, roughly in the order in which they began.
     pub(super) open: Vec<(FlowKey, Part)>,
     pub(super) limits: Limits,
     pub(super) resolvers: Arc<[Endpoint]>,
@@ -114,7 +114,6 @@ impl Partial {
     /// Keeps the connections that may go on after this stretch.
     pub(super) fn keep_open(&mut self, table: Table<Part>) {
         self.open = table.into_entries().collect();
-        self.open.sort_unstable_by_key(|&(key, _)| key);
     }
 
     /// True when no more frames may be held.
@@ -131,10 +130,20 @@ impl Partial {
                 Self::new(Place::Beginning, self.limits, self.resolvers.clone()).merge(self, sink)
             }
         };
-        for (key, part) in std::mem::take(&mut whole.open) {
-            whole.ended(key, part, None, sink);
+        let open = std::mem::take(&mut whole.open);
+        whole.end(open.into_iter(), sink)
+    }
+
+    /// Ends what is open, at the end of the whole capture.
+    pub(super) fn end(
+        mut self,
+        open: impl Iterator<Item = (FlowKey, Part)>,
+        sink: &mut impl Sink,
+    ) -> Census {
+        for (key, part) in open {
+            self.ended(key, part, None, sink);
         }
-        let Self { counters, names, mut connections, .. } = whole;
+        let Self { counters, names, mut connections, .. } = self;
         connections.sort_by_cached_key(|connection| (connection.tally.first, connection.key));
         Census { counters, names, connections }
     }

@@ -9,7 +9,7 @@ use crate::{
     extract::{Ends, Fact, Observation, QuotedFlow},
     flow::{Endpoint, FlowKey, Side, Slot, Table},
     scan::{
-        Partial,
+        Census, Partial,
         backing::Backing,
         heard::Heard,
         held::{Held, Kept},
@@ -22,11 +22,20 @@ use crate::{
 pub trait Sink {
     /// Takes one. `make` builds it, so that a sink that wants none pays nothing.
     fn observe(&mut self, make: impl FnOnce() -> Observation);
+
+    /// False when it takes none at all.
+    fn wants_any(&self) -> bool {
+        true
+    }
 }
 
 /// Wants no observations.
 impl Sink for () {
     fn observe(&mut self, _: impl FnOnce() -> Observation) {}
+
+    fn wants_any(&self) -> bool {
+        false
+    }
 }
 
 /// Collects observations.
@@ -132,6 +141,14 @@ impl Scanner {
         Self { decoder: partial.decoder.take(), table, partial, limits }
     }
 
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn resolvers(&self) -> Arc<[Endpoint]> {
+        Arc::clone(&self.partial.resolvers)
+    }
+
     /// Keeps payload by where it lies in `backing`, which must hold the frames, instead of copying
     /// it.
     #[must_use]
@@ -151,7 +168,8 @@ impl Scanner {
         };
         let heads = later.heads.iter().map(|(key, part, _)| (key, part));
         let open = later.open.iter().map(|(key, part)| (key, part));
-        !later.spoiled && heads.chain(open).all(|(key, part)| !part.is_guessed() || joins(key, part))
+        !later.spoiled
+            && heads.chain(open).all(|(key, part)| !part.is_guessed() || joins(key, part))
     }
 
     /// True when it is no use to go on: the stretch must be scanned again anyway.
@@ -238,6 +256,15 @@ impl Scanner {
         partial.decoder = decoder;
         partial.keep_open(table);
         partial
+    }
+
+    /// What the whole capture told: `finish` and [`Partial::conclude`] in one, for less.
+    pub fn conclude(self, sink: &mut impl Sink) -> Census {
+        let begins = self.partial.place == Place::Beginning && self.partial.held.is_empty();
+        if !begins {
+            return self.finish().conclude(sink);
+        }
+        self.partial.end(self.table.into_entries(), sink)
     }
 }
 

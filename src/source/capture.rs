@@ -13,6 +13,7 @@ use super::{
     records::{HEAD, Step, header_len},
     stats::Tally,
     stream::Stream,
+    stretch::{Cutter, Stretch},
 };
 
 /// One capture file or stream, open for reading from front to back.
@@ -43,7 +44,7 @@ pub enum End {
 
 #[derive(Debug)]
 enum Bytes {
-    Mapped(Mmap),
+    Mapped(Arc<Mmap>),
     Stream(Stream),
 }
 
@@ -134,18 +135,31 @@ impl Capture {
         Arc::clone(&self.progress)
     }
 
-    /// The whole capture when it is in memory, for reading several stretches at once with
-    /// [`Records::resume`]; `None` for a stream.
-    pub fn mapped(&self) -> Option<&[u8]> {
+    /// Cuts what is left of the capture into stretches of about `size` bytes, for several threads
+    /// to read; `None` for a stream. What they have read is told with [`Self::have_read`].
+    pub fn cut(&self, size: u64) -> Option<Cutter> {
         match &self.bytes {
-            Bytes::Mapped(map) => Some(map),
+            Bytes::Mapped(map) => Some(Cutter::new(Arc::clone(map), self.cursor.clone(), size)),
             Bytes::Stream(_) => None,
         }
     }
 
-    /// Where reading stands: at first, behind the header.
-    pub fn cursor(&self) -> &Cursor {
-        &self.cursor
+    /// Takes note of a stretch that was read, in order. Gives how reading ended when it was the
+    /// last one.
+    ///
+    /// # Errors
+    ///
+    /// When the capture is damaged there.
+    pub fn have_read(&mut self, stretch: Stretch) -> Result<Option<End>, SourceError> {
+        let Stretch { end, tally, last, .. } = stretch;
+        self.tally.add(&tally);
+        self.cursor = end;
+        self.progress.set(self.cursor.offset);
+        match last {
+            None => Ok(None),
+            Some(None) => Ok(Some(End::Complete)),
+            Some(Some(damage)) => self.fail(Failure::Damage(damage)).map(Some),
+        }
     }
 
     #[cold]
@@ -278,7 +292,7 @@ impl Bytes {
             // Some file systems can't map.
             if let Ok(map) = map::map(&file) {
                 let progress = Progress::of(Some(map.len() as u64));
-                return Ok((Self::Mapped(map), Arc::new(progress)));
+                return Ok((Self::Mapped(Arc::new(map)), Arc::new(progress)));
             }
         }
         Self::stream(Box::new(file), Some(metadata.len()))

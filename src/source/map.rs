@@ -25,3 +25,15 @@ pub(super) fn map(file: &File) -> io::Result<Mmap> {
     }
     Ok(map)
 }
+
+/// Maps the pages of a range at once, which costs less than to fault them in one by one.
+pub(super) fn populate(map: &Mmap, offset: usize, len: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        // Only advice: kernels before 5.14 don't know it.
+        let len = len.min(map.len().saturating_sub(offset));
+        let _ = map.advise_range(Advice::PopulateRead, offset, len);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (map, offset, len);
+}

@@ -17,6 +17,7 @@ mod pcapng;
 mod records;
 mod stats;
 mod stream;
+mod stretch;
 #[cfg(test)]
 mod testing;
 
@@ -29,3 +30,4 @@ pub use inputs::{Input, Plan, Skipped, plan};
 pub use live::{Breaker, KernelStats, Live, LiveOptions, interfaces};
 pub use records::{Cursor, Layout, Records};
 pub use stats::{InputStats, Progress};
+pub use stretch::{Cutter, Stretch};
