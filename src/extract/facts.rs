@@ -19,6 +19,9 @@ pub struct Facts {
     pub server_hello: Option<Stamp>,
     /// First encrypted record from the server: the handshake went through.
     pub encrypted: Option<Stamp>,
+    /// First encrypted record from a TLS client that can't have sent it without an answer. Early data
+    /// (RFC 8446 section 2.3) is none.
+    pub client_encrypted: Option<Stamp>,
     /// Fatal alert in clear from the server, by its number (RFC 8446 section 6).
     pub server_alert: Option<(Stamp, u8)>,
     /// Fatal alert in clear from the client.

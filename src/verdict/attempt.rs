@@ -16,7 +16,7 @@ use crate::{
         Flag, Inspection, NamedBy, Outcome, Reason, Stage,
         finding::Bytes,
         lookup,
-        transport::{Conduct, Result},
+        transport::{Conduct, Result, Watch},
     },
 };
 
@@ -97,11 +97,7 @@ pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
         flow.count(&mut found);
         flow.attempts(&mut found.all);
     }
-    let is_deaf = |client| viewpoint.hearing.is_deaf(client);
-    found.all.extend(lookup::failed(census, profile, viewpoint.end, is_deaf));
-    if census.counters.dropped > 0 {
-        found.all.iter_mut().for_each(|attempt| attempt.result.doubt_silence());
-    }
+    found.all.extend(lookup::failed(census, profile, |client| viewpoint.watch(client)));
     found
 }
 
@@ -131,9 +127,14 @@ impl<'v> Viewpoint<'v> {
     }
 
     fn flow<'f>(&'f self, connection: &'f Connection, client: Side) -> Flow<'f> {
-        let one_sided = self.hearing.is_deaf(connection.key.end(client).addr());
-        let conduct = Conduct::new(connection, client, self.end, one_sided, &self.inspection);
+        let watch = self.watch(connection.key.end(client).addr());
+        let conduct = Conduct::new(connection, client, watch, &self.inspection);
         Flow { connection, client, conduct, census: self.census, profile: self.profile }
+    }
+
+    fn watch(&self, client: IpAddr) -> Watch {
+        let one_sided = self.hearing.is_deaf(client);
+        Watch { end: self.end, one_sided, lossy: self.census.counters.dropped > 0 }
     }
 }
 

@@ -3,16 +3,16 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use crate::{
-    base::{HostName, Stamp, Timestamp},
+    base::{HostName, Stamp},
     catalog::Profile,
-    flow::IcmpSeen,
+    flow::{IcmpSeen, Mark},
     names::{Knowledge, Lookup, Reply},
     scan::Census,
     verdict::{
         NamedBy, Outcome, Reason, Stage,
         attempt::Attempt,
         finding::Bytes,
-        transport::{Proof, Result, icmp_detail},
+        transport::{Proof, Result, Watch, icmp_detail},
     },
 };
 
@@ -22,10 +22,15 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How long it may take when the client has asked again in the meantime.
 const RETRY_WAIT: Duration = Duration::from_secs(2);
 
+/// A failure that follows an answer with addresses within this time is another resolver's, which
+/// the client, who asked several, no longer waits for.
+const OTHER_RESOLVER: Duration = Duration::from_secs(5);
+
 /// What else the capture says of a client's way to its resolvers.
 struct Path<'p> {
     profile: &'p Profile,
-    end: Timestamp,
+    /// True when answers may have been forgotten.
+    shed: bool,
     /// Errors about queries, by client and resolver.
     refused: BTreeMap<(IpAddr, IpAddr), IcmpSeen>,
 }
@@ -39,15 +44,14 @@ struct Heard<'l> {
 /// The lookups that gave no address to connect to.
 ///
 /// A client asks for A and AAAA records; one of them is enough. Names that a resolver library
-/// made by appending a search domain aren't destinations. `is_deaf` tells of which clients only
-/// one direction was captured.
+/// made by appending a search domain aren't destinations. `watch` tells what the capture could show
+/// of a client's traffic.
 pub(super) fn failed(
     census: &Census,
     profile: &Profile,
-    end: Timestamp,
-    is_deaf: impl Fn(IpAddr) -> bool,
+    watch: impl Fn(IpAddr) -> Watch,
 ) -> Vec<Attempt> {
-    let path = Path::new(census, profile, end);
+    let path = Path::new(census, profile);
     let mut heard: BTreeMap<(IpAddr, &HostName), Heard<'_>> = BTreeMap::new();
     for (key, lookup) in census.names.lookups() {
         heard.entry((key.client, &key.name)).or_default().lookups.push((key.v6, lookup));
@@ -55,12 +59,12 @@ pub(super) fn failed(
     heard
         .into_iter()
         .filter(|((client, name), _)| !is_expansion(*client, name, &census.names, profile))
-        .filter_map(|((client, name), heard)| heard.attempt(client, name, &path, is_deaf(client)))
+        .filter_map(|((client, name), heard)| heard.attempt(client, name, &path, watch(client)))
         .collect()
 }
 
 impl<'p> Path<'p> {
-    fn new(census: &'p Census, profile: &'p Profile, end: Timestamp) -> Self {
+    fn new(census: &Census, profile: &'p Profile) -> Self {
         let mut refused = BTreeMap::new();
         for connection in &census.connections {
             if let Some(icmp) = &connection.tally.icmp {
@@ -69,7 +73,7 @@ impl<'p> Path<'p> {
                 refused.entry((client, server)).or_insert(**icmp);
             }
         }
-        Self { profile, end, refused }
+        Self { profile, shed: census.names.shed() > 0, refused }
     }
 
     /// The error that answered a query, when nothing else did.
@@ -84,13 +88,17 @@ impl Heard<'_> {
         client: IpAddr,
         name: &HostName,
         path: &Path<'_>,
-        is_deaf: bool,
+        watch: Watch,
     ) -> Option<Attempt> {
-        let outcome = |(v6, lookup): &(bool, &Lookup)| path.outcome(client, *v6, lookup, is_deaf);
+        let outcome = |(v6, lookup): &(bool, &Lookup)| path.outcome(client, *v6, lookup, watch);
         let results: Vec<_> = self.lookups.iter().map(outcome).collect();
         let result = results.into_iter().reduce(better).flatten()?;
+        // That a name has no IPv6 address is no failure of who asks for nothing else.
+        if result.outcome == Outcome::DnsNodata && self.lookups.iter().all(|(v6, _)| *v6) {
+            return None;
+        }
         let stamps: Vec<Stamp> =
-            self.lookups.iter().flat_map(|(_, lookup)| marks(lookup)).collect();
+            self.lookups.iter().flat_map(|(_, lookup)| failing_since(lookup)).collect();
         Some(Attempt {
             client,
             name: Some(name.clone()),
@@ -107,10 +115,12 @@ impl Heard<'_> {
     }
 }
 
-fn marks(lookup: &Lookup) -> Vec<Stamp> {
+/// The first and last packets, of those after the last answer with addresses.
+fn failing_since(lookup: &Lookup) -> impl Iterator<Item = Stamp> {
+    let worked = lookup.replied(Reply::Addresses).and_then(Mark::last);
     let replies = lookup.replies.iter().map(|(_, mark)| mark);
-    let all = replies.chain([&lookup.queries]);
-    all.flat_map(|mark| [mark.first(), mark.last()]).flatten().collect()
+    let all = replies.chain([&lookup.queries]).flat_map(|mark| [mark.first(), mark.last()]);
+    all.flatten().filter(move |stamp| worked.is_none_or(|worked| *stamp >= worked))
 }
 
 /// Of the A and the AAAA lookup, the one that decides. `None` stands for one that gave an address.
@@ -128,10 +138,10 @@ fn better(a: Option<Result>, b: Option<Result>) -> Option<Result> {
 
 impl Path<'_> {
     /// What became of one lookup; `None` when it gave an address to connect to.
-    fn outcome(&self, client: IpAddr, v6: bool, lookup: &Lookup, is_deaf: bool) -> Option<Result> {
+    fn outcome(&self, client: IpAddr, v6: bool, lookup: &Lookup, watch: Watch) -> Option<Result> {
         let rtype = if v6 { "AAAA" } else { "A" };
-        let Some((reply, stamp)) = lookup.final_reply() else {
-            return Some(self.unanswered(client, rtype, lookup, is_deaf));
+        let Some((reply, stamp)) = decisive_reply(lookup) else {
+            return Some(self.unanswered(client, rtype, lookup, watch));
         };
         let (outcome, what) = match reply {
             Reply::Addresses => {
@@ -152,7 +162,7 @@ impl Path<'_> {
         Some(Result { outcome, reason: None, stage: Stage::Dns, proof })
     }
 
-    fn unanswered(&self, client: IpAddr, rtype: &str, lookup: &Lookup, is_deaf: bool) -> Result {
+    fn unanswered(&self, client: IpAddr, rtype: &str, lookup: &Lookup, watch: Watch) -> Result {
         let servers: Vec<_> = lookup.servers.iter().map(ToString::to_string).collect();
         let count = lookup.queries.count;
         let mut proof = Vec::new();
@@ -164,19 +174,34 @@ impl Path<'_> {
         if let Some(last) = lookup.queries.last().filter(|_| count > 1) {
             show(last, format!("asked {count} times, never answered"));
         }
-        let waited = lookup.queries.first().map_or(Duration::ZERO, |q| self.end.since(q.time));
+        let waited = lookup.queries.first().map_or(Duration::ZERO, |q| watch.end.since(q.time));
         let wait = if count > 1 { RETRY_WAIT } else { ANSWER_WAIT };
         let (outcome, reason) = if let Some(icmp) = self.refusal(client, lookup) {
             show(icmp.stamp, icmp_detail(icmp));
             (Outcome::IcmpUnreachable, None)
-        } else if is_deaf {
+        } else if watch.one_sided {
             (Outcome::Inconclusive, Some(Reason::OneSided))
+        } else if watch.lossy {
+            (Outcome::Inconclusive, Some(Reason::Drops))
+        } else if self.shed {
+            (Outcome::Inconclusive, Some(Reason::Evicted))
         } else if waited >= wait {
             (Outcome::DnsNoAnswer, None)
         } else {
             (Outcome::Inconclusive, Some(Reason::CaptureEnded))
         };
         Result { outcome, reason, stage: Stage::Dns, proof }
+    }
+}
+
+/// The reply that the client goes by: the last one, or addresses from another resolver shortly
+/// before it.
+fn decisive_reply(lookup: &Lookup) -> Option<(Reply, Stamp)> {
+    let (reply, stamp) = lookup.final_reply()?;
+    let addresses = lookup.replied(Reply::Addresses).and_then(Mark::last);
+    match addresses.filter(|told| stamp.time.since(told.time) <= OTHER_RESOLVER) {
+        Some(told) => Some((Reply::Addresses, told)),
+        None => Some((reply, stamp)),
     }
 }
 

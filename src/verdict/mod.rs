@@ -20,4 +20,4 @@ pub use flow::{FlowSummary, flows};
 pub use inspection::Inspection;
 pub use judge::judge;
 pub use outcome::{Meaning, Outcome, Reason, Stage};
-pub use transport::{Conduct, Proof, Result};
+pub use transport::{Conduct, Proof, Result, Watch};

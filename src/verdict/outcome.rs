@@ -98,19 +98,6 @@ impl Outcome {
         }
     }
 
-    /// True when it stands on the absence of packets.
-    pub const fn is_silence(self) -> bool {
-        matches!(
-            self,
-            Self::DnsNoAnswer
-                | Self::TcpNoAnswer
-                | Self::TlsNoAnswer
-                | Self::QuicNoAnswer
-                | Self::HttpNoAnswer
-                | Self::UdpNoAnswer
-        )
-    }
-
     /// The name in reports, as in `tcp_no_answer`.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -168,7 +155,7 @@ pub enum Reason {
     CaptureEnded,
     /// Only one direction was captured.
     OneSided,
-    /// The capture lost frames.
+    /// The capture lacks frames: it lost some, or the client goes on as if it had an answer.
     Drops,
     /// The client gave up before an answer could be expected.
     ClientAborted,

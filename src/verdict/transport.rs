@@ -15,6 +15,9 @@ use crate::{
 /// the first retransmission time-out of 1 s (RFC 6298 section 2.1) and the second of 2 s.
 const ANSWER_WAIT: Duration = Duration::from_secs(3);
 
+/// Between the two resets by which a device cuts a connection: above the time from it to either end.
+const CUT: Duration = Duration::from_millis(200);
+
 /// The result of an attempt, with what proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Result {
@@ -34,14 +37,6 @@ impl Result {
         (self.outcome, self.reason, self.stage) = (Outcome::DnsSinkhole, None, Stage::Dns);
     }
 
-    /// Where the capture lost frames, silence proves nothing: the answer may be what was lost.
-    pub(super) fn doubt_silence(&mut self) {
-        if self.outcome.is_silence() {
-            self.outcome = Outcome::Inconclusive;
-            self.reason = Some(Reason::Drops);
-        }
-    }
-
     pub(super) fn established(stage: Stage, stamp: Stamp, detail: String) -> Self {
         found(Outcome::Established, stage, vec![proof(stamp, detail)])
     }
@@ -56,29 +51,38 @@ pub struct Proof {
     pub detail: Cow<'static, str>,
 }
 
+/// What a capture could show of a client's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// When the capture ended.
+    pub end: Timestamp,
+    /// True when it shows only one direction of this client's traffic.
+    pub one_sided: bool,
+    /// True when it lost frames: an answer that isn't there may be one of them.
+    pub lossy: bool,
+}
+
 /// A connection from the client's point of view.
 #[derive(Clone, Copy)]
 pub struct Conduct<'c> {
     connection: &'c Connection,
     client: Side,
+    watch: Watch,
     /// Until when an answer would have been seen.
     until: Timestamp,
-    /// True when the capture shows only one direction of this client's traffic.
-    one_sided: bool,
     inspection: &'c Inspection<'c>,
 }
 
 impl<'c> Conduct<'c> {
-    /// Looks at a connection that `client` opened, in a capture that ends at `end`.
+    /// Looks at a connection that `client` opened.
     pub fn new(
         connection: &'c Connection,
         client: Side,
-        end: Timestamp,
-        one_sided: bool,
+        watch: Watch,
         inspection: &'c Inspection<'c>,
     ) -> Self {
-        let until = connection.watched_until(end);
-        Self { connection, client, until, one_sided, inspection }
+        let until = connection.watched_until(watch.end);
+        Self { connection, client, watch, until, inspection }
     }
 
     /// What became of the connection itself, or of the destination behind it when it runs through
@@ -104,9 +108,13 @@ impl<'c> Conduct<'c> {
                 None => format!("HTTP status {status}"),
             },
         );
-        let denied = matches!(status, 407 | 451 | 470 | 511) || exchange.deny_marker.is_some();
-        let outcome = if denied { Outcome::HttpDenied } else { Outcome::Established };
-        found(outcome, Stage::Http, vec![request, answer])
+        let (outcome, stage) = match (status, exchange.deny_marker) {
+            // A proxy's own page about what it couldn't fetch.
+            (500..=599, Some(_)) if status != 511 => (Outcome::ProxyFailed, Stage::Proxy),
+            (407 | 451 | 470 | 511, _) | (_, Some(_)) => (Outcome::HttpDenied, Stage::Http),
+            _ => (Outcome::Established, Stage::Http),
+        };
+        found(outcome, stage, vec![request, answer])
     }
 
     fn facts(&self) -> &'c Facts {
@@ -135,8 +143,8 @@ impl<'c> Conduct<'c> {
         {
             return self.unreachable(icmp);
         }
-        if self.connection.evicted {
-            return open(Reason::Evicted, self.transport_stage(), vec![]);
+        if self.is_opening() {
+            return self.tcp();
         }
         if facts.hello.is_some() {
             return self.tls();
@@ -148,6 +156,17 @@ impl<'c> Conduct<'c> {
             Transport::Tcp => self.tcp(),
             Transport::Udp => self.udp(),
         }
+    }
+
+    /// True while the client has sent nothing but its SYN, which may carry payload (TCP Fast Open,
+    /// RFC 7413), and the server hasn't taken it.
+    fn is_opening(&self) -> bool {
+        let (mine, theirs) = (self.mine(), self.theirs());
+        self.connection.key.transport() == Transport::Tcp
+            && mine.syn.seen()
+            && !mine.acks
+            && !theirs.syn_ack.seen()
+            && !theirs.acks
     }
 
     /// An answer at the layer that the destination is about (design: a SYN-ACK is none).
@@ -219,8 +238,13 @@ impl<'c> Conduct<'c> {
         }
         let left = |side: &SideTally| earliest(side.rst.first(), side.fin.first());
         match (left(self.theirs()), left(self.mine())) {
-            (Some(server), client) if client.is_none_or(|client| server <= client) => {
+            (Some(server), client)
+                if client.is_none_or(|client| server <= client) || self.is_cut() =>
+            {
                 let reset = self.theirs().rst.first() == Some(server);
+                if self.may_be_lost(server_hello, server) {
+                    return open(Reason::Drops, Stage::Tls, shown);
+                }
                 let outcome = if reset { Outcome::TlsReset } else { Outcome::TlsClosed };
                 shown.push(proof(server, "the server's side ends the handshake"));
                 found(outcome, Stage::Tls, shown)
@@ -240,30 +264,50 @@ impl<'c> Conduct<'c> {
     fn unanswered(&self, request: Proof, layer: Layer) -> Result {
         let asked = request.stamp;
         let after = |stamp: &Stamp| *stamp >= asked;
-        let server_reset = self.theirs().rst.last().filter(after);
-        let server_close = self.theirs().fin.last().filter(after);
         let client_left = earliest(self.mine().rst.last(), self.mine().fin.last()).filter(after);
         let mut shown = vec![request];
         let unheard = match self.connection.key.transport() {
             Transport::Tcp => self.theirs().packets == 0,
-            Transport::Udp => self.one_sided,
+            Transport::Udp => self.watch.one_sided,
         };
         if unheard {
             return open(Reason::OneSided, layer.stage, shown);
         }
-        if let Some(stamp) = server_reset.filter(|reset| client_left.is_none_or(|c| *reset <= c)) {
-            shown.push(proof(stamp, "RST from the server's address"));
-            return found(layer.reset, layer.stage, shown);
+        // Only an answer, which the capture lacks, lets the client go on.
+        if let Some(stamp) = self.facts().client_encrypted {
+            shown.push(proof(stamp, "the client goes on as if it had an answer"));
+            return open(Reason::Drops, layer.stage, shown);
         }
-        if let Some(stamp) = server_close.filter(|close| client_left.is_none_or(|c| *close <= c)) {
-            shown.push(proof(stamp, "FIN from the server's address"));
-            return found(layer.closed, layer.stage, shown);
+        if let Some((stamp, reset)) = self.server_left(asked) {
+            if self.may_be_lost(asked, stamp) {
+                return open(Reason::Drops, layer.stage, shown);
+            }
+            let (outcome, what) = match reset {
+                true => (layer.reset, "RST from the server's address"),
+                false => (layer.closed, "FIN from the server's address"),
+            };
+            shown.push(proof(stamp, what));
+            return found(outcome, layer.stage, shown);
         }
+        self.silence(shown, asked, client_left, layer)
+    }
+
+    /// Nothing came back to what was asked.
+    fn silence(
+        &self,
+        mut shown: Vec<Proof>,
+        asked: Stamp,
+        client_left: Option<Stamp>,
+        layer: Layer,
+    ) -> Result {
         let repeated = self.mine().payload;
         if let Some(stamp) = repeated.last().filter(|last| *last > asked)
             && !self.theirs().payload.seen()
         {
             shown.push(proof(stamp, "sent again, never answered"));
+        }
+        if let Some(reason) = self.doubt() {
+            return open(reason, layer.stage, shown);
         }
         let waited_until = client_left.map_or(self.until, |stamp| stamp.time.min(self.until));
         if waited_until.since(asked.time) >= ANSWER_WAIT {
@@ -276,6 +320,42 @@ impl<'c> Conduct<'c> {
         let reason =
             if client_left.is_some() { Reason::ClientAborted } else { Reason::CaptureEnded };
         open(reason, layer.stage, shown)
+    }
+
+    /// When the server's side ended the connection after it was asked, before the client did, and
+    /// whether by RST.
+    fn server_left(&self, asked: Stamp) -> Option<(Stamp, bool)> {
+        let after = |stamp: &Stamp| *stamp >= asked;
+        let client_left = earliest(self.mine().rst.last(), self.mine().fin.last()).filter(after);
+        let first = |stamp: &Stamp| client_left.is_none_or(|client| *stamp <= client);
+        let reset = self.theirs().rst.last().filter(after);
+        if let Some(stamp) = reset.filter(|stamp| first(stamp) || self.is_cut()) {
+            return Some((stamp, true));
+        }
+        let close = self.theirs().fin.last().filter(after).filter(first)?;
+        Some((close, false))
+    }
+
+    /// True when both ends got a RST, as it seems from each other, at about the same time. No host
+    /// answers a RST with a RST (RFC 9293 section 3.10.7): both are a device's in between.
+    fn is_cut(&self) -> bool {
+        let (mine, theirs) = (self.mine().rst.first(), self.theirs().rst.first());
+        let (Some(mine), Some(theirs)) = (mine, theirs) else { return false };
+        mine.time.since(theirs.time).max(theirs.time.since(mine.time)) <= CUT
+    }
+
+    /// Why silence proves nothing here.
+    fn doubt(&self) -> Option<Reason> {
+        if self.connection.evicted {
+            return Some(Reason::Evicted);
+        }
+        self.watch.lossy.then_some(Reason::Drops)
+    }
+
+    /// True when an answer may have been lost before the server's side ended the connection. A
+    /// device that refuses does so at once.
+    fn may_be_lost(&self, asked: Stamp, ended: Stamp) -> bool {
+        self.watch.lossy && ended.time.since(asked.time) >= ANSWER_WAIT
     }
 
     /// TCP without anything that an extractor knew, and without data from the server.
@@ -296,7 +376,7 @@ impl<'c> Conduct<'c> {
             return found(Outcome::TransportOnly, Stage::Tcp, shown);
         }
         // Only a client that heard a SYN-ACK sends an ACK.
-        if mine.acks || (self.one_sided && mine.syn.count < 2) {
+        if mine.acks || (self.watch.one_sided && mine.syn.count < 2) {
             return open(Reason::OneSided, Stage::Tcp, shown);
         }
         if self.until.since(syn.time) < ANSWER_WAIT {
@@ -306,7 +386,10 @@ impl<'c> Conduct<'c> {
             let count = mine.syn.count;
             shown.push(proof(last, format!("SYN sent {count} times, never answered")));
         }
-        found(Outcome::TcpNoAnswer, Stage::Tcp, shown)
+        match self.doubt() {
+            Some(reason) => open(reason, Stage::Tcp, shown),
+            None => found(Outcome::TcpNoAnswer, Stage::Tcp, shown),
+        }
     }
 
     fn udp(&self) -> Result {
@@ -314,10 +397,12 @@ impl<'c> Conduct<'c> {
             return open(Reason::OneSided, Stage::Udp, vec![]);
         };
         let shown = vec![proof(request, "first datagram")];
-        if self.one_sided {
+        if self.watch.one_sided {
             open(Reason::OneSided, Stage::Udp, shown)
         } else if self.until.since(request.time) < ANSWER_WAIT {
             open(Reason::CaptureEnded, Stage::Udp, shown)
+        } else if let Some(reason) = self.doubt() {
+            open(reason, Stage::Udp, shown)
         } else {
             found(Outcome::UdpNoAnswer, Stage::Udp, shown)
         }

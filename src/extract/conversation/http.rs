@@ -8,6 +8,9 @@ use crate::{
     flow::{Side, View},
 };
 
+/// Requests of one connection whose answers are waited for.
+const MAX_OPENED: usize = 4 * MAX_EXCHANGES;
+
 /// An HTTP/1 connection.
 #[derive(Debug)]
 pub(super) struct HttpTalk {
@@ -99,8 +102,14 @@ impl HttpTalk {
         });
         let port = request.authority().and_then(|authority| authority.port);
         let same = |exchange: &Exchange| exchange.host == host && exchange.port == port;
-        let known = facts.exchanges.iter().any(same);
-        if !known && facts.exchanges.len() < MAX_EXCHANGES {
+        let known = facts.exchanges.iter().position(same);
+        if let Some(at) = known {
+            // With a password, after the proxy asked for one (RFC 9110 section 11.7).
+            let unauthorised = facts.exchanges[at].status.is_some_and(|(_, status)| status == 407);
+            if unauthorised && self.opened.len() < MAX_OPENED {
+                self.opened.push((number, at));
+            }
+        } else if facts.exchanges.len() < MAX_EXCHANGES {
             self.opened.push((number, facts.exchanges.len()));
             facts.exchanges.push(Exchange { stamp, host, port, status: None, deny_marker: None });
         }

@@ -14,6 +14,8 @@ pub(super) struct TlsTalk {
     client: Side,
     ask: Reader,
     answer: Reader,
+    /// The client may send data before it has an answer.
+    early_data: bool,
     ask_done: bool,
     answer_done: bool,
 }
@@ -21,7 +23,8 @@ pub(super) struct TlsTalk {
 impl TlsTalk {
     pub(super) fn new(client: Side, hello: &ClientHello) -> Self {
         let ask = Reader::after(hello);
-        Self { client, ask, answer: Reader::new(), ask_done: false, answer_done: false }
+        let (answer, early_data) = (Reader::new(), hello.early_data);
+        Self { client, ask, answer, early_data, ask_done: false, answer_done: false }
     }
 
     /// Which directions are read to the end.
@@ -72,11 +75,15 @@ impl TlsTalk {
     }
 
     fn asked(&mut self, seen: &Seen, view: View<'_>, facts: &mut Facts) {
-        if let Event::Alert(alert) = &seen.event
-            && alert.is_fatal()
-        {
-            let stamp = view.complete_at(seen.end);
-            facts.client_alert.get_or_insert((stamp, alert.description));
+        let stamp = view.complete_at(seen.end);
+        match &seen.event {
+            Event::Alert(alert) if alert.is_fatal() => {
+                facts.client_alert.get_or_insert((stamp, alert.description));
+            }
+            Event::Encrypted(record) if !self.early_data && !record.looks_like_alert() => {
+                facts.client_encrypted.get_or_insert(stamp);
+            }
+            _ => {}
         }
     }
 

@@ -26,6 +26,8 @@ pub fn deny_marker(response: &Response, body: &[u8]) -> Option<&'static str> {
         {
             Some("squid")
         }
+        // Its own page about a destination that it can't reach.
+        500..=599 if starts(&response.squid_error, "ERR_") => Some("squid"),
         _ => None,
     }
 }
@@ -77,6 +79,7 @@ mod tests {
                 "fortigate",
             ),
             ("HTTP/1.1 403 Forbidden\r\nServer: Zscaler/6.2\r\n\r\n", "zscaler"),
+            ("HTTP/1.1 503 x\r\nX-Squid-Error: ERR_CONNECT_FAIL 111\r\n\r\n", "squid"),
             (
                 "HTTP/1.1 302 Moved\r\nLocation: http://10.0.0.1:15871/cgi-bin/blockpage.cgi?ws-session=1\r\n\r\n",
                 "websense",
@@ -91,7 +94,7 @@ mod tests {
         for bytes in [
             "HTTP/1.1 403 Forbidden\r\nServer: nginx\r\n\r\n<h1>403 Forbidden</h1>",
             "HTTP/1.1 200 OK\r\n\r\nAction: Deny. FortiGuard Intrusion Prevention",
-            "HTTP/1.1 503 Service Unavailable\r\nX-Squid-Error: ERR_DNS_FAIL 0\r\n\r\n",
+            "HTTP/1.1 503 Service Unavailable\r\nServer: nginx\r\n\r\n",
             "HTTP/1.1 470 x\r\n\r\n",
         ] {
             assert_eq!(marker(bytes.as_bytes()), None, "{bytes}");
