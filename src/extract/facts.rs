@@ -17,6 +17,8 @@ pub struct Facts {
     /// First sign of life from a TLS or QUIC server: ServerHello (also a HelloRetryRequest), a QUIC
     /// server packet.
     pub server_hello: Option<Stamp>,
+    /// A QUIC server speaks other versions than the one that the client chose (RFC 9000 section 6).
+    pub other_versions: Option<Stamp>,
     /// First encrypted record from the server: the handshake went through.
     pub encrypted: Option<Stamp>,
     /// First encrypted record from a TLS client that can't have sent it without an answer. Early data

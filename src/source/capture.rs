@@ -135,6 +135,11 @@ impl Capture {
         Arc::clone(&self.progress)
     }
 
+    /// Where reading stands: at first, behind the header.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
     /// Cuts what is left of the capture into stretches of about `size` bytes, for several threads
     /// to read; `None` for a stream. What they have read is told with [`Self::have_read`].
     pub fn cut(&self, size: u64) -> Option<Cutter> {

@@ -45,6 +45,8 @@ pub struct Attempt {
     pub last: Stamp,
     /// What else is worth knowing.
     pub flags: Vec<Flag>,
+    /// True when it failed, but the client succeeded side by side with it or soon after.
+    pub made_good: bool,
 }
 
 /// What an attempt wants to reach, as it is reported.
@@ -98,7 +100,17 @@ pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
         flow.attempts(&mut found.all);
     }
     found.all.extend(lookup::failed(census, profile, |client| viewpoint.watch(client)));
+    if is_incomplete(census) {
+        found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
+    }
     found
+}
+
+/// True when there were more connections than could be kept. The success that would decide may be
+/// among those that weren't.
+fn is_incomplete(census: &Census) -> bool {
+    let cut_short = census.connections.iter().filter(|connection| connection.evicted).count();
+    census.counters.evicted > cut_short as u64
 }
 
 /// What the whole capture says about how to read one connection.
@@ -399,6 +411,7 @@ impl Flow<'_> {
             first: tally.first,
             last: tally.last,
             flags,
+            made_good: false,
         }
     }
 

@@ -132,49 +132,16 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        base::{FrameId, HostName, Stamp},
-        verdict::{Reason, Result, finding::Bytes},
-    };
+    use crate::verdict::testing::{at, attempt};
 
     const CLIENT: &str = "10.0.0.1";
 
-    fn at(seconds: u64) -> Stamp {
-        let time = Timestamp::from_parts(1000 + seconds, 0);
-        Stamp { time, frame: FrameId::new(0, seconds + 1) }
-    }
-
-    fn attempt(
-        client: &str,
-        name: &str,
-        service: (Transport, u16),
-        outcome: Outcome,
-        (first, last): (u64, u64),
-    ) -> Attempt {
-        let reason = (outcome == Outcome::Inconclusive).then_some(Reason::CaptureEnded);
-        let proof = vec![Proof { stamp: at(last), detail: "shown".into() }];
-        let stage = outcome.stage().unwrap_or(Stage::Udp);
-        Attempt {
-            client: client.parse().unwrap(),
-            name: HostName::parse(name.as_bytes()),
-            named_by: NamedBy::Sni,
-            candidates: Vec::new(),
-            addr: Some("203.0.113.1".parse().unwrap()),
-            service: Some(service),
-            result: Result { outcome, reason, stage, proof },
-            bytes: Bytes::default(),
-            first: at(first),
-            last: at(last),
-            flags: Vec::new(),
-        }
-    }
-
     fn quic(outcome: Outcome, span: (u64, u64)) -> Attempt {
-        attempt(CLIENT, "a.example", (Transport::Udp, 443), outcome, span)
+        attempt(CLIENT, "a.example", Some((Transport::Udp, 443)), outcome, span)
     }
 
     fn tcp(client: &str, name: &str, outcome: Outcome, span: (u64, u64)) -> Attempt {
-        attempt(client, name, (Transport::Tcp, 443), outcome, span)
+        attempt(client, name, Some((Transport::Tcp, 443)), outcome, span)
     }
 
     /// Whether QUIC that failed from second 100 to 105 fell back.
@@ -213,7 +180,7 @@ mod tests {
         ] {
             assert!(!falls_back(tcp(client, name, outcome, (105, 106))));
         }
-        let (service, span) = ((Transport::Tcp, 8443), (105, 106));
+        let (service, span) = (Some((Transport::Tcp, 8443)), (105, 106));
         assert!(!falls_back(attempt(CLIENT, "a.example", service, Outcome::Established, span)));
     }
 
@@ -242,10 +209,15 @@ mod tests {
             mark(&mut all);
             assert_eq!(!all[0].flags.is_empty(), marked, "{outcome:?}");
         }
-        let service = (Transport::Udp, 123);
+        let service = Some((Transport::Udp, 123));
         let ntp = attempt(CLIENT, "a.example", service, Outcome::UdpNoAnswer, (100, 105));
-        let web =
-            attempt(CLIENT, "a.example", (Transport::Tcp, 123), Outcome::Established, (106, 107));
+        let web = attempt(
+            CLIENT,
+            "a.example",
+            Some((Transport::Tcp, 123)),
+            Outcome::Established,
+            (106, 107),
+        );
         let mut all = vec![ntp, web];
         mark(&mut all);
         assert!(all[0].flags.is_empty());

@@ -21,11 +21,12 @@ use crate::{
         attempt::{Attempt, Attempts, Destination, attempts},
         fallback,
         finding::{Bytes, DestinationFinding, Findings, Outcomes, Summary, TargetFinding},
+        retry,
     },
 };
 
-/// Tries of one client that follow each other within this time are one attempt: retries, other
-/// addresses, the other address family. One success among them decides.
+/// Tries of one client that follow each other within this time are counted as one attempt: retries,
+/// other addresses, the other address family.
 const RETRY_WINDOW: Duration = Duration::from_secs(30);
 
 /// Tries over IPv4 and IPv6 that begin within this time are one. RFC 8305 section 5 recommends
@@ -43,6 +44,7 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
         let names = || a.destination().cmp(&b.destination());
         (a.first, a.client).cmp(&(b.first, b.client)).then_with(names)
     });
+    retry::mark(&mut all);
     fallback::mark(&mut all);
     let mut lookup = Lookup { site, known: HashMap::default() };
     let matched: Vec<Matched<'_>> = all
@@ -192,9 +194,9 @@ struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    /// Counts what follows each other closely as one, each client's apart.
-    fn tries(&self) -> Tries {
-        let mut chains: Chains<'_> = Chains::default();
+    /// How many times it was tried: what follows each other closely is one, each client's apart.
+    fn tries(&self) -> u64 {
+        let mut chains = Chains::default();
         for matched in &self.matched {
             let attempt = matched.attempt;
             let chains = chains.entry((attempt.client, &matched.destination)).or_default();
@@ -205,15 +207,33 @@ impl<'a> Gathered<'a> {
                 None => chains.push(Chain::new(attempt)),
             }
         }
-        Tries::count(&chains)
+        count_tries(&chains)
     }
 
     /// The verdict over all attempts. QUIC without a fallback to TCP is as blocked as the rest.
-    fn verdict_with_fallback(&self, tries: &Tries) -> Verdict {
+    fn verdict_with_fallback(&self) -> Verdict {
         let fell_back = |one: &&Matched<'_>| one.attempt.flags.contains(&Flag::TcpFallback);
-        match tries.verdict() {
+        match self.verdict() {
             Verdict::Blocked if self.matched.iter().any(fell_back) => Verdict::Degraded,
             verdict => verdict,
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        let any = |fits: fn(&Attempt) -> bool| self.matched.iter().any(|one| fits(one.attempt));
+        let reached = any(Attempt::is_reached);
+        let blocked = any(|attempt| attempt.is_blocked() && !attempt.made_good);
+        let made_good = any(|attempt| attempt.made_good);
+        match (reached, blocked) {
+            (true, true) => Verdict::Degraded,
+            (true, false) => Verdict::Reachable,
+            (false, true) if any(|attempt| attempt.is_blocked() && attempt.reason().is_some()) => {
+                Verdict::Inconclusive
+            }
+            (false, true) => Verdict::Blocked,
+            (false, false) if made_good => Verdict::Degraded,
+            (false, false) if self.matched.is_empty() => Verdict::NotExercised,
+            (false, false) => Verdict::Inconclusive,
         }
     }
 
@@ -238,8 +258,9 @@ impl<'a> Gathered<'a> {
 
     fn evidence(&self, verdict: Verdict) -> Vec<Evidence> {
         let mut shown = Vec::new();
-        // What fails is worth a look also where something else succeeded.
-        let failing = (verdict == Verdict::Reachable).then(|| self.decisive(Verdict::Degraded));
+        // What fails is worth a look also where something else succeeded, or may have.
+        let also = matches!(verdict, Verdict::Reachable | Verdict::Inconclusive);
+        let failing = also.then(|| self.decisive(Verdict::Degraded));
         for attempt in failing.into_iter().flatten().chain(self.decisive(verdict)) {
             if shown.len() >= MAX_EVIDENCE {
                 break;
@@ -265,81 +286,41 @@ struct Chain {
     first: Timestamp,
     last: Timestamp,
     reached: bool,
-    blocked: bool,
 }
 
 impl Chain {
     fn new(attempt: &Attempt) -> Self {
-        let first = attempt.first.time;
-        let mut chain = Self { first, last: first, reached: false, blocked: false };
-        chain.add(attempt);
-        chain
+        let (first, last) = (attempt.first.time, attempt.last.time);
+        Self { first, last, reached: attempt.is_reached() }
     }
 
     fn add(&mut self, attempt: &Attempt) {
         self.last = self.last.max(attempt.last.time);
         self.reached |= attempt.is_reached();
-        self.blocked |= attempt.is_blocked();
     }
 }
 
-/// How many times something was tried, retries not counted.
-#[derive(Default)]
-struct Tries {
-    reached: u64,
-    blocked: u64,
-    open: u64,
-}
-
-impl Tries {
-    /// A client with two address families tries both and keeps what answers first (RFC 8305): what
-    /// fails over one while the other succeeds is part of the same try.
-    fn count(chains: &Chains<'_>) -> Self {
-        let mut reached: HashMap<(&Destination, bool), Vec<Timestamp>, RandomState> =
-            HashMap::default();
-        for ((client, destination), chains) in chains {
-            let begun = chains.iter().filter(|chain| chain.reached).map(|chain| chain.first);
-            reached.entry((destination, client.is_ipv4())).or_default().extend(begun);
-        }
-        reached.values_mut().for_each(|times| times.sort_unstable());
-        let covered = |client: IpAddr, destination, chain: &Chain| {
-            reached.get(&(destination, !client.is_ipv4())).is_some_and(|times| {
-                let next = times.partition_point(|time| *time < chain.first);
-                let near = |at: usize| {
-                    times.get(at).is_some_and(|time| {
-                        time.since(chain.first).max(chain.first.since(*time)) <= FAMILY_WINDOW
-                    })
-                };
-                near(next) || next.checked_sub(1).is_some_and(near)
-            })
-        };
-        let mut tries = Self::default();
-        for (&(client, destination), chains) in chains {
-            for chain in chains {
-                match (chain.reached, chain.blocked) {
-                    (true, _) => tries.reached += 1,
-                    _ if covered(client, destination, chain) => {}
-                    (_, true) => tries.blocked += 1,
-                    _ => tries.open += 1,
-                }
-            }
-        }
-        tries
+/// A client with two address families tries both and keeps what answers first (RFC 8305): what
+/// fails over one while the other succeeds is part of the same try.
+fn count_tries(chains: &Chains<'_>) -> u64 {
+    let mut reached: HashMap<(&Destination, bool), Vec<Timestamp>, RandomState> =
+        HashMap::default();
+    for ((client, destination), chains) in chains {
+        let begun = chains.iter().filter(|chain| chain.reached).map(|chain| chain.first);
+        reached.entry((destination, client.is_ipv4())).or_default().extend(begun);
     }
-
-    fn all(&self) -> u64 {
-        self.reached + self.blocked + self.open
-    }
-
-    fn verdict(&self) -> Verdict {
-        match (self.reached, self.blocked) {
-            (0, 0) if self.open == 0 => Verdict::NotExercised,
-            (0, 0) => Verdict::Inconclusive,
-            (0, _) => Verdict::Blocked,
-            (_, 0) => Verdict::Reachable,
-            _ => Verdict::Degraded,
-        }
-    }
+    reached.values_mut().for_each(|times| times.sort_unstable());
+    let is_part_of_another = |client: IpAddr, destination, chain: &Chain| {
+        reached.get(&(destination, !client.is_ipv4())).is_some_and(|times| {
+            let from = times.partition_point(|time| chain.first.since(*time) > FAMILY_WINDOW);
+            times.get(from).is_some_and(|time| time.since(chain.first) <= FAMILY_WINDOW)
+        })
+    };
+    let counts = chains.iter().map(|(&(client, destination), chains)| {
+        let own = |chain: &&Chain| chain.reached || !is_part_of_another(client, destination, chain);
+        chains.iter().filter(own).count() as u64
+    });
+    counts.sum()
 }
 
 fn judge_rules(matched: &[Matched<'_>], site: &Site) -> Vec<RuleFinding> {
@@ -411,12 +392,11 @@ fn judge_rule(
 fn judge_target(index: usize, found: &Gathered<'_>, site: &Site) -> TargetFinding {
     let target = site.target(index);
     let names: BTreeSet<_> = found.matched.iter().map(|one| &one.destination).collect();
-    let tries = found.tries();
     TargetFinding {
         pattern: target.text.clone(),
-        verdict: tries.verdict(),
+        verdict: found.verdict(),
         names: sorted(names.into_iter().map(ToString::to_string)),
-        attempts: tries.all(),
+        attempts: found.tries(),
         outcomes: found.outcomes(),
         unresolved: match &target.kind {
             TargetKind::Unresolved(what) => Some(what.clone()),
@@ -459,8 +439,7 @@ fn judge_destination(
     found: &Gathered<'_>,
     site: &Site,
 ) -> DestinationFinding {
-    let tries = found.tries();
-    let verdict = found.verdict_with_fallback(&tries);
+    let verdict = found.verdict_with_fallback();
     let attempts = || found.matched.iter().map(|one| one.attempt);
     let mut hits: BTreeSet<Hit> = BTreeSet::new();
     let mut last: Option<&Rc<[Hit]>> = None;
@@ -499,7 +478,7 @@ fn judge_destination(
         class,
         condition: (class == Class::Conditional).then(|| condition(&hits, site)).flatten(),
         rules,
-        attempts: tries.all(),
+        attempts: found.tries(),
         outcomes: found.outcomes(),
         reasons,
         stage: found.stage(verdict),

@@ -111,6 +111,7 @@ impl Heard<'_> {
             first: stamps.iter().copied().min()?,
             last: stamps.iter().copied().max()?,
             flags: Vec::new(),
+            made_good: false,
         })
     }
 }

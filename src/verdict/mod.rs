@@ -9,6 +9,9 @@ mod inspection;
 mod judge;
 mod lookup;
 mod outcome;
+mod retry;
+#[cfg(test)]
+mod testing;
 mod transport;
 
 pub use attempt::{Attempt, Attempts, attempts, client_of};

@@ -8,7 +8,7 @@ use crate::{
     extract::{Connect, Exchange, Facts, tls::alert_name},
     flow::{IcmpSeen, Side, SideTally},
     scan::Connection,
-    verdict::{Inspection, Outcome, Reason, Stage},
+    verdict::{Inspection, Meaning, Outcome, Reason, Stage},
 };
 
 /// How long an answer may take before its absence means something. Above any round trip, and above
@@ -23,7 +23,7 @@ const CUT: Duration = Duration::from_millis(200);
 pub struct Result {
     /// What became of it.
     pub outcome: Outcome,
-    /// Why it's inconclusive.
+    /// Why it's inconclusive, or why a verdict may not stand on it.
     pub reason: Option<Reason>,
     /// How far it got.
     pub stage: Stage,
@@ -35,6 +35,13 @@ impl Result {
     /// The resolver sent the client to a sinkhole: what it met there is no answer.
     pub(super) fn sink(&mut self) {
         (self.outcome, self.reason, self.stage) = (Outcome::DnsSinkhole, None, Stage::Dns);
+    }
+
+    /// Keeps what was found, with a reason why no verdict can stand on its failure.
+    pub(super) fn doubt(&mut self, reason: Reason) {
+        if self.outcome.meaning() == Meaning::Blocked {
+            self.reason.get_or_insert(reason);
+        }
     }
 
     pub(super) fn established(stage: Stage, stamp: Stamp, detail: String) -> Self {
@@ -203,18 +210,7 @@ impl<'c> Conduct<'c> {
         let what = if hello.complete { "ClientHello" } else { "part of a ClientHello" };
         let request = proof(hello.stamp, what);
         if hello.quic {
-            let mut result = self.unanswered(request, Layer::QUIC);
-            if let Some(stamp) = facts.server_hello {
-                result = found(
-                    Outcome::TransportOnly,
-                    Stage::Quic,
-                    vec![
-                        proof(hello.stamp, what),
-                        proof(stamp, "answer from the server, without a handshake"),
-                    ],
-                );
-            }
-            return result;
+            return self.quic(request);
         }
         if let Some((stamp, alert)) = facts.server_alert {
             let name = alert_name(alert);
@@ -224,6 +220,20 @@ impl<'c> Conduct<'c> {
         match facts.server_hello {
             Some(stamp) => self.tls_unfinished(request, stamp),
             None => self.unanswered(request, Layer::TLS),
+        }
+    }
+
+    /// QUIC without a handshake that goes on.
+    fn quic(&self, request: Proof) -> Result {
+        let facts = self.facts();
+        let answer = facts.server_hello.map(|stamp| (stamp, "without a handshake"));
+        let other = facts.other_versions.map(|stamp| (stamp, "it speaks other versions"));
+        match answer.or(other) {
+            Some((stamp, what)) => {
+                let answer = proof(stamp, format!("answer from the server, {what}"));
+                found(Outcome::TransportOnly, Stage::Quic, vec![request, answer])
+            }
+            None => self.unanswered(request, Layer::QUIC),
         }
     }
 

@@ -59,6 +59,11 @@ impl QuicTalk {
                 },
                 Packet::Short(_) if self.client == Some(from) => self.moved_on = true,
                 Packet::Short(packet) => self.short(packet, stamp, facts),
+                Packet::Negotiation(packet) => {
+                    if self.attempts.iter().any(|a| a.is_turned_away_by(&packet)) {
+                        facts.other_versions.get_or_insert(stamp);
+                    }
+                }
             }
         }
     }
@@ -239,6 +244,13 @@ mod tests {
     const THEIRS: &[u8] = &[3; 9];
     const ACK: &[u8] = &[2, 0, 0, 0, 0];
 
+    fn negotiation(dcid: &[u8], scid: &[u8], versions: &[u32]) -> Vec<u8> {
+        let (to, from) = ([dcid.len() as u8], [scid.len() as u8]);
+        let head = [&[0x80, 0, 0, 0, 0][..], &to, dcid, &from, scid].concat();
+        let listed = versions.iter().flat_map(|version| version.to_be_bytes());
+        head.into_iter().chain(listed).collect()
+    }
+
     #[derive(Default)]
     struct Heard(Vec<Fact>);
 
@@ -380,6 +392,32 @@ mod tests {
             let (facts, _) = asked(V1).send(SERVER, reply).end();
             assert_eq!((facts.server_hello, facts.encrypted), (None, None));
         }
+    }
+
+    #[test]
+    fn a_server_of_other_versions_turns_the_client_away() {
+        let (facts, _) = asked(V1).send(SERVER, &negotiation(MINE, DCID, &[V2])).end();
+        assert_eq!((facts.other_versions, facts.server_hello), (Some(stamp(2)), None));
+        // Not from who got the Initial, or against what was chosen, or by the client itself.
+        for (from, reply) in [
+            (SERVER, negotiation(MINE, THEIRS, &[V2])),
+            (SERVER, negotiation(THEIRS, DCID, &[V2])),
+            (SERVER, negotiation(MINE, DCID, &[V2, V1])),
+            (CLIENT, negotiation(DCID, MINE, &[V2])),
+        ] {
+            assert_eq!(asked(V1).send(from, &reply).end().0.other_versions, None);
+        }
+    }
+
+    #[test]
+    fn after_a_version_negotiation_the_client_goes_on_with_the_same_ids() {
+        let hello = crypto(0, &hello("a.example", 0));
+        let talk = asked(V2).send(SERVER, &negotiation(MINE, DCID, &[V1]));
+        let talk = talk.send(CLIENT, &ask(V1, DCID, DCID, &hello));
+        let reply = [answer(V1, DCID, &crypto(0, &[2])), handshake(V1, MINE, THEIRS)].concat();
+        let (facts, heard) = talk.send(SERVER, &reply).end();
+        assert_eq!(heard, told("a.example", 1, "v2"));
+        assert_eq!((facts.other_versions, facts.encrypted), (Some(stamp(2)), Some(stamp(4))));
     }
 
     #[test]

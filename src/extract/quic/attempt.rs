@@ -1,7 +1,7 @@
 use super::{
     crypto_stream::CryptoStream,
     frame::{Frame, frames},
-    packet::{Long, MAX_CID},
+    packet::{Long, MAX_CID, Negotiation},
     protection::{InitialSecret, Keys},
     version::Version,
 };
@@ -80,6 +80,11 @@ impl Attempt {
     /// True when a packet of the server goes to this attempt's client.
     pub(in crate::extract) fn is_answered_by(&self, packet: &Long<'_>) -> bool {
         self.client_cid.is(packet.dcid)
+    }
+
+    /// True when a server turns this attempt away, since it speaks other versions only.
+    pub(in crate::extract) fn is_turned_away_by(&self, packet: &Negotiation<'_>) -> bool {
+        self.client_cid.is(packet.dcid) && self.dcid.is(packet.scid) && !packet.lists(self.version)
     }
 
     /// True when a short header, whose connection ID has no length, names this attempt's client.

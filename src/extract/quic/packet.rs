@@ -10,6 +10,26 @@ pub(in crate::extract) enum Packet<'a> {
     /// All of it. Only its first byte is in clear, and the destination's connection ID, whose
     /// length it doesn't tell (RFC 9000 section 17.3.1).
     Short(&'a [u8]),
+    Negotiation(Negotiation<'a>),
+}
+
+/// A Version Negotiation packet (RFC 9000 section 17.2.1): a server that doesn't speak the version
+/// which a client chose. Nothing protects it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::extract) struct Negotiation<'a> {
+    /// The client's connection ID.
+    pub(in crate::extract) dcid: &'a [u8],
+    /// Where the client sent to.
+    pub(in crate::extract) scid: &'a [u8],
+    /// What the server speaks, 4 bytes each.
+    versions: &'a [u8],
+}
+
+impl Negotiation<'_> {
+    /// True when it lists this version. Such an answer to it is to be ignored (section 6.2).
+    pub(in crate::extract) fn lists(&self, version: Version) -> bool {
+        self.versions.chunks_exact(4).any(|listed| listed == version.to_bytes())
+    }
 }
 
 /// A packet with a long header (RFC 9000 section 17.2).
@@ -61,6 +81,9 @@ pub(in crate::extract) fn packets(datagram: &[u8]) -> impl Iterator<Item = Packe
             let short = bytes[0] & FIXED != 0 && bytes.len() >= MIN_SHORT;
             return short.then_some(Packet::Short(bytes));
         }
+        if let Some(negotiation) = negotiation(bytes) {
+            return Some(Packet::Negotiation(negotiation));
+        }
         let packet = long(bytes)?;
         rest = &bytes[packet.bytes.len()..];
         Some(Packet::Long(packet))
@@ -88,6 +111,19 @@ fn long(bytes: &[u8]) -> Option<Long<'_>> {
     let complete = len <= cursor.0.len();
     let end = number_at + len.min(cursor.0.len());
     Some(Long { kind, version, dcid, scid, bytes: &bytes[..end], number_at, complete })
+}
+
+/// It takes the whole datagram.
+fn negotiation(bytes: &[u8]) -> Option<Negotiation<'_>> {
+    let mut cursor = Cursor(bytes);
+    cursor.u8()?;
+    if cursor.u32()? != 0 {
+        return None;
+    }
+    let (dcid, scid) = (connection_id(&mut cursor)?, connection_id(&mut cursor)?);
+    let versions = cursor.0;
+    let some = !versions.is_empty() && versions.len().is_multiple_of(4);
+    some.then_some(Negotiation { dcid, scid, versions })
 }
 
 fn connection_id<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
@@ -130,9 +166,19 @@ mod tests {
     }
 
     #[test]
+    fn a_version_negotiation_takes_the_whole_datagram() {
+        let bytes = [0x80, 0, 0, 0, 0, 2, 1, 2, 1, 3, 0, 0, 0, 1, 0x1a, 0x2a, 0x3a, 0x4a];
+        let found: Vec<_> = packets(&bytes).collect();
+        let [Packet::Negotiation(packet)] = found[..] else { panic!("{found:?}") };
+        assert_eq!((packet.dcid, packet.scid), (&[1, 2][..], &[3][..]));
+        let lists = |number| packet.lists(Version::known(number).unwrap());
+        assert!(lists(1) && !lists(0x6b33_43cf));
+    }
+
+    #[test]
     fn other_datagrams_hold_none() {
         let cid_too_long = [&[0xc0, 0, 0, 0, 1, 21][..], &[0; 60]].concat();
-        let negotiation = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+        let negotiation = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 1];
         let grease = [0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 0, 0, 0, 1, 0];
         for datagram in [&b""[..], b"\x16\xfe\xfd", &cid_too_long, &negotiation, &grease] {
             assert_eq!(packets(datagram).count(), 0);

@@ -74,6 +74,10 @@ impl Version {
         })
     }
 
+    pub(super) fn to_bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
+
     pub(super) fn labels(self) -> &'static Labels {
         if self.0 == V2 { &LABELS_V2 } else { &LABELS_V1 }
     }

@@ -1,0 +1,165 @@
+//! Failures that a success of the same client makes good: a retry, another address, the other
+//! address family.
+
+use std::{net::IpAddr, time::Duration};
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use crate::{base::Timestamp, decode::Transport, verdict::attempt::Attempt};
+
+/// From the end of a failing attempt to the retry that succeeds.
+const RETRY_WINDOW: Duration = Duration::from_secs(30);
+
+/// Between tries that are made side by side: over IPv4 and IPv6 (RFC 8305 section 5 recommends
+/// 250 ms between them), or by a browser on several connections.
+const SIDE_BY_SIDE: Duration = Duration::from_secs(3);
+
+/// Flags (`made_good`) each failing attempt of which the client reached the same destination by a
+/// connection that began side by side with it or soon after. One that began long before says
+/// nothing about what a firewall lets through now.
+///
+/// Takes attempts in the order in which they began.
+pub(super) fn mark(all: &mut [Attempt]) {
+    let made_good: Vec<_> = {
+        let successes = Successes::new(all);
+        all.iter().map(|attempt| attempt.is_blocked() && successes.make_good(attempt)).collect()
+    };
+    for (attempt, made_good) in all.iter_mut().zip(made_good) {
+        attempt.made_good = made_good;
+    }
+}
+
+/// What an attempt is about: its name, else its address.
+type Subject<'a> = (Option<&'a str>, Option<IpAddr>);
+
+/// On which service (`None` stands for any, since a lookup is for all), and by whom.
+type Key<'a> = (Subject<'a>, Option<(Transport, u16)>, Who);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Who {
+    Client(IpAddr),
+    /// Any client of this address family: true for IPv6.
+    Family(bool),
+}
+
+/// When connections that reached their destination began, in order. Only those that a failing
+/// attempt asks for.
+struct Successes<'a> {
+    began: HashMap<Key<'a>, Vec<Timestamp>, RandomState>,
+}
+
+impl<'a> Successes<'a> {
+    fn new(all: &'a [Attempt]) -> Self {
+        let failing: HashSet<Subject<'_>, RandomState> =
+            all.iter().filter(|attempt| attempt.is_blocked()).map(subject).collect();
+        let mut began: HashMap<_, Vec<_>, RandomState> = HashMap::default();
+        let wanted =
+            |attempt: &&Attempt| attempt.is_reached() && failing.contains(&subject(attempt));
+        for attempt in all.iter().filter(wanted) {
+            let family = Who::Family(attempt.client.is_ipv6());
+            for service in [attempt.service, None] {
+                for who in [Who::Client(attempt.client), family] {
+                    let key = (subject(attempt), service, who);
+                    began.entry(key).or_default().push(attempt.first.time);
+                }
+            }
+        }
+        Self { began }
+    }
+
+    fn make_good(&self, failing: &'a Attempt) -> bool {
+        let (first, last) = (failing.first.time, failing.last.time);
+        let own = Who::Client(failing.client);
+        // A client of two families has two addresses: here they must be close to belong together.
+        let other_family = Who::Family(failing.client.is_ipv4());
+        self.within(failing, own, (first, last.plus(RETRY_WINDOW)))
+            || self.within(failing, other_family, (first, first.plus(SIDE_BY_SIDE)))
+    }
+
+    /// Whether one began in the span, or side by side with its beginning.
+    fn within(&self, failing: &'a Attempt, who: Who, (from, to): (Timestamp, Timestamp)) -> bool {
+        let key = (subject(failing), failing.service, who);
+        let Some(began) = self.began.get(&key) else { return false };
+        let at = began.partition_point(|time| *time < from && from.since(*time) > SIDE_BY_SIDE);
+        began.get(at).is_some_and(|time| *time <= to)
+    }
+}
+
+fn subject(attempt: &Attempt) -> Subject<'_> {
+    match &attempt.name {
+        Some(name) => (Some(name), None),
+        None => (None, attempt.addr),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::HostName,
+        verdict::{
+            Outcome::{self, *},
+            testing::{at, attempt},
+        },
+    };
+
+    const TLS: Option<(Transport, u16)> = Some((Transport::Tcp, 443));
+
+    /// Whether a TLS attempt that failed from second 100 to 110 is made good by another one.
+    fn made_good(by: Attempt) -> bool {
+        let failing = attempt("10.0.0.1", "a.example", TLS, TlsReset, (100, 110));
+        let mut all = vec![by, failing];
+        all.sort_by_key(|attempt| attempt.first);
+        mark(&mut all);
+        assert!(all.iter().all(|attempt| !attempt.made_good || attempt.is_blocked()));
+        all.iter().any(|attempt| attempt.made_good)
+    }
+
+    fn tls(client: &str, outcome: Outcome, span: (u64, u64)) -> Attempt {
+        attempt(client, "a.example", TLS, outcome, span)
+    }
+
+    #[test]
+    fn a_retry_or_a_try_at_the_same_time_makes_good() {
+        for span in [(97, 98), (97, 5000), (100, 101), (105, 106), (140, 141)] {
+            assert!(made_good(tls("10.0.0.1", Established, span)), "{span:?}");
+        }
+    }
+
+    #[test]
+    fn what_began_long_before_or_after_makes_nothing_good() {
+        for span in [(1, 2), (96, 120), (1, 5000), (141, 142)] {
+            assert!(!made_good(tls("10.0.0.1", Established, span)), "{span:?}");
+        }
+    }
+
+    #[test]
+    fn the_other_address_family_makes_good_side_by_side_only() {
+        assert!(made_good(tls("2001:db8::1", Established, (97, 98))));
+        assert!(made_good(tls("2001:db8::1", Established, (103, 108))));
+        assert!(!made_good(tls("2001:db8::1", Established, (104, 108))));
+    }
+
+    #[test]
+    fn only_the_same_clients_success_at_the_same_service_counts() {
+        assert!(!made_good(tls("10.0.0.2", Established, (105, 106))));
+        for outcome in [TransportOnly, Inconclusive, TlsReset] {
+            assert!(!made_good(tls("10.0.0.1", outcome, (105, 106))));
+        }
+        let other_name = attempt("10.0.0.1", "b.example", TLS, Established, (105, 106));
+        assert!(!made_good(other_name));
+        let other_port = Some((Transport::Tcp, 80));
+        assert!(!made_good(attempt("10.0.0.1", "a.example", other_port, Established, (105, 106))));
+    }
+
+    #[test]
+    fn any_service_makes_a_lookup_good() {
+        let lookup = attempt("10.0.0.1", "a.example", None, DnsServfail, (100, 101));
+        let mut all = vec![lookup, tls("10.0.0.1", Established, (102, 103))];
+        mark(&mut all);
+        assert!(all[0].made_good);
+        let name = HostName::parse(b"a.example");
+        assert!(all.iter().all(|attempt| attempt.name == name && attempt.first >= at(100)));
+    }
+}

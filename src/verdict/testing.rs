@@ -1,0 +1,40 @@
+//! Attempts for tests.
+
+use crate::{
+    base::{FrameId, HostName, Stamp, Timestamp},
+    decode::Transport,
+    verdict::{NamedBy, Outcome, Proof, Reason, Result, Stage, attempt::Attempt, finding::Bytes},
+};
+
+/// A stamp at this second.
+pub(super) fn at(seconds: u64) -> Stamp {
+    let time = Timestamp::from_parts(1000 + seconds, 0);
+    Stamp { time, frame: FrameId::new(0, seconds + 1) }
+}
+
+/// An attempt that lasted from one second to another; the last one shows its outcome.
+pub(super) fn attempt(
+    client: &str,
+    name: &str,
+    service: Option<(Transport, u16)>,
+    outcome: Outcome,
+    (first, last): (u64, u64),
+) -> Attempt {
+    let reason = (outcome == Outcome::Inconclusive).then_some(Reason::CaptureEnded);
+    let proof = vec![Proof { stamp: at(last), detail: "shown".into() }];
+    let stage = outcome.stage().unwrap_or(Stage::Udp);
+    Attempt {
+        client: client.parse().unwrap(),
+        name: HostName::parse(name.as_bytes()),
+        named_by: NamedBy::Sni,
+        candidates: Vec::new(),
+        addr: Some("203.0.113.1".parse().unwrap()),
+        service,
+        result: Result { outcome, reason, stage, proof },
+        bytes: Bytes::default(),
+        first: at(first),
+        last: at(last),
+        flags: Vec::new(),
+        made_good: false,
+    }
+}

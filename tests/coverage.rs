@@ -1,0 +1,160 @@
+//! What a capture couldn't show, or a scanner couldn't keep, never becomes a block.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{fs, path::Path, sync::Arc};
+
+use common::{OwnedFrame, Setting, cases, fixtures, frames, frames_of, json, name, text};
+use egress_auditor::{
+    decode::FragmentLimits,
+    flow::Endpoint,
+    report::Report,
+    scan::{Census, Limits, Place, Scanner},
+};
+use serde_json::Value;
+
+/// A real capture that lost an answer, which its pcapng file says.
+#[test]
+fn lost_frames_doubt_silence_but_not_what_was_seen() {
+    let case = fixtures().join("drops");
+    let bytes = fs::read(case.join("capture.pcapng")).unwrap();
+    let setting = Setting::of(&case);
+    let mut census = scan(&frames_of(&bytes), &setting.resolvers(), Limits::default());
+    census.counters.dropped = dropped(&bytes);
+    let report = setting.report(&census);
+    assert!(report.coverage.dropped > 0);
+    assert_eq!(verdict(&report, "aks/core/mcr"), "inconclusive");
+    assert_eq!(reasons(&report, "mcr.microsoft.com"), ["drops"]);
+    assert_eq!(verdict(&report, "aks/core/packages"), "blocked");
+    assert_eq!(verdict(&report, "aks/core/resource-manager"), "reachable");
+    let told = format!("{} frames lost by the kernel", report.coverage.dropped);
+    assert!(text(&report).contains(&told));
+}
+
+/// With any loss, no fixture has a block that stands on silence alone, and none that wasn't there.
+#[test]
+fn a_loss_invents_nothing() {
+    for (case, frames, setting) in all() {
+        let mut census = scan(&frames, &setting.resolvers(), Limits::default());
+        let blocked = blocked(&setting.report(&census));
+        census.counters.dropped = 1;
+        let lossy = setting.report(&census);
+        for (rule, outcomes) in self::blocked(&lossy) {
+            assert!(blocked.iter().any(|(id, _)| *id == rule), "{case}: {rule}");
+            let silent = outcomes.iter().all(|outcome| outcome.ends_with("no_answer"));
+            assert!(!silent, "{case}: {rule} by {outcomes:?}");
+        }
+    }
+}
+
+/// Small tables lose flows, connections and lookups: rules may become inconclusive or not
+/// exercised, but none becomes blocked that isn't, and the report says that entries were dropped.
+#[test]
+fn full_tables_invent_nothing() {
+    for (case, frames, setting) in all() {
+        let whole = setting.report(&scan(&frames, &setting.resolvers(), Limits::default()));
+        let blocked = blocked(&whole);
+        for limits in limits() {
+            let report = setting.report(&scan(&frames, &setting.resolvers(), limits));
+            for (rule, outcomes) in self::blocked(&report) {
+                let known = blocked.iter().any(|(id, _)| *id == rule);
+                assert!(known, "{case}: {rule} by {outcomes:?} within {limits:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_flow_dropped_from_a_full_table_is_inconclusive() {
+    let case = fixtures().join("syn-dropped");
+    let setting = Setting::of(&case);
+    let limits = Limits { flows: 1, ..Limits::default() };
+    let report = setting.report(&scan(&frames(&case), &setting.resolvers(), limits));
+    assert!(report.coverage.evicted > 0);
+    assert!(text(&report).contains("entries dropped from full tables"));
+}
+
+/// Which connections are kept isn't said; a success that isn't may be what a rule needs.
+#[test]
+fn failures_alone_block_nothing_when_connections_were_not_kept() {
+    let case = fixtures().join("syn-reset");
+    let (setting, frames) = (Setting::of(&case), frames(&case));
+    let all = scan(&frames, &setting.resolvers(), Limits::default()).connections.len();
+    // One is missing, and two were reset.
+    let limits = Limits { connections: all - 1, ..Limits::default() };
+    let report = setting.report(&scan(&frames, &setting.resolvers(), limits));
+    assert_eq!(report.coverage.evicted, 1);
+    assert_eq!(verdict(&report, "aks/core/mcr"), "inconclusive");
+    assert_eq!(reasons(&report, "mcr.microsoft.com"), ["evicted"]);
+}
+
+fn all() -> impl Iterator<Item = (String, Vec<OwnedFrame>, Setting)> {
+    let load = |case: &Path| (name(case).to_owned(), frames(case), Setting::of(case));
+    cases().into_iter().map(move |case| load(&case))
+}
+
+fn limits() -> impl Iterator<Item = Limits> {
+    let all = Limits::default();
+    let small = [1, 3];
+    small.into_iter().flat_map(move |n| {
+        [
+            Limits { flows: n, ..all },
+            Limits { lookups: n, ..all },
+            Limits { connections: n, ..all },
+            Limits { flows: n, lookups: n, connections: n, fragments: FragmentLimits::default() },
+        ]
+    })
+}
+
+fn scan(frames: &[OwnedFrame], resolvers: &Arc<[Endpoint]>, limits: Limits) -> Census {
+    let mut scanner = Scanner::new(Place::Beginning, limits, Arc::clone(resolvers));
+    for (number, frame) in (1..).zip(frames) {
+        scanner.push(&frame.numbered(number), &mut ());
+    }
+    scanner.finish().conclude(&mut ())
+}
+
+/// Frames that the kernel dropped, by the file's last block: an Interface Statistics Block
+/// (draft-ietf-opsawg-pcapng, section 4.6) whose option `isb_ifdrop` says so.
+fn dropped(file: &[u8]) -> u64 {
+    let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    let start = file.len() - u32_at(file.len() - 4);
+    assert_eq!(u32_at(start), 5, "an Interface Statistics Block");
+    let mut at = start + 20;
+    loop {
+        let (code, len) = (u32_at(at) & 0xffff, u32_at(at) >> 16);
+        if code == 5 {
+            return u64::from_le_bytes(file[at + 4..at + 12].try_into().unwrap());
+        }
+        assert_ne!(code, 0, "no isb_ifdrop");
+        at += 4 + len.next_multiple_of(4);
+    }
+}
+
+/// Blocked rules and the outcomes of their attempts.
+fn blocked(report: &Report) -> Vec<(String, Vec<String>)> {
+    let report: Value = serde_json::from_str(&json(report)).unwrap();
+    let rules = report["rules"].as_array().unwrap().iter();
+    let blocked = rules.filter(|rule| rule["verdict"] == "blocked");
+    let outcomes = |rule: &Value| {
+        let targets = rule["destinations"].as_array().unwrap().iter();
+        let outcomes = targets.flat_map(|target| target["outcomes"].as_object().unwrap().keys());
+        outcomes.cloned().collect()
+    };
+    blocked.map(|rule| (rule["id"].as_str().unwrap().to_owned(), outcomes(rule))).collect()
+}
+
+fn verdict(report: &Report, rule: &str) -> String {
+    let report: Value = serde_json::from_str(&json(report)).unwrap();
+    let mut rules = report["rules"].as_array().unwrap().iter();
+    rules.find(|found| found["id"] == rule).unwrap()["verdict"].as_str().unwrap().to_owned()
+}
+
+fn reasons(report: &Report, destination: &str) -> Vec<String> {
+    let report: Value = serde_json::from_str(&json(report)).unwrap();
+    let mut all = report["destinations"].as_array().unwrap().iter();
+    let found = all.find(|found| found["name"] == destination).unwrap();
+    found["reasons"].as_object().unwrap().keys().cloned().collect()
+}
