@@ -14,9 +14,11 @@ pub struct Facts {
     pub client: Option<Side>,
     /// The ClientHello, of TLS or inside QUIC.
     pub hello: Option<Hello>,
-    /// First sign of life from a TLS or QUIC server: ServerHello (also a HelloRetryRequest), a QUIC
+    /// First sign of life from a TLS or QUIC server: ServerHello (no HelloRetryRequest), a QUIC
     /// server packet.
     pub server_hello: Option<Stamp>,
+    /// HelloRetryRequest: a TLS server wants another ClientHello (RFC 8446 section 4.1.4).
+    pub hello_retry: Option<Stamp>,
     /// A QUIC server speaks other versions than the one that the client chose (RFC 9000 section 6).
     pub other_versions: Option<Stamp>,
     /// First encrypted record from the server: the handshake went through.

@@ -252,7 +252,7 @@ impl<'c> Conduct<'c> {
                 if client.is_none_or(|client| server <= client) || self.is_cut() =>
             {
                 let reset = self.theirs().rst.first() == Some(server);
-                if self.may_be_lost(server_hello, server) {
+                if self.may_be_lost(server_hello, server, reset) {
                     return open(Reason::Drops, Stage::Tls, shown);
                 }
                 let outcome = if reset { Outcome::TlsReset } else { Outcome::TlsClosed };
@@ -283,13 +283,12 @@ impl<'c> Conduct<'c> {
         if unheard {
             return open(Reason::OneSided, layer.stage, shown);
         }
-        // Only an answer, which the capture lacks, lets the client go on.
-        if let Some(stamp) = self.facts().client_encrypted {
-            shown.push(proof(stamp, "the client goes on as if it had an answer"));
+        if let Some(part) = self.part_of_an_answer(asked) {
+            shown.push(part);
             return open(Reason::Drops, layer.stage, shown);
         }
         if let Some((stamp, reset)) = self.server_left(asked) {
-            if self.may_be_lost(asked, stamp) {
+            if self.may_be_lost(asked, stamp, reset) {
                 return open(Reason::Drops, layer.stage, shown);
             }
             let (outcome, what) = match reset {
@@ -332,6 +331,20 @@ impl<'c> Conduct<'c> {
         open(reason, layer.stage, shown)
     }
 
+    /// What shows that there was an answer of which the capture lacks the beginning.
+    fn part_of_an_answer(&self, asked: Stamp) -> Option<Proof> {
+        let facts = self.facts();
+        if let Some(stamp) = facts.client_encrypted {
+            return Some(proof(stamp, "the client goes on as if it had an answer"));
+        }
+        // What was read, and is no answer yet.
+        let read = facts.hello_retry.or(facts.not_tls);
+        let is_stream = self.connection.key.transport() == Transport::Tcp;
+        let data = self.theirs().payload.last().filter(|stamp| is_stream && *stamp >= asked);
+        let data = data.filter(|_| read.is_none())?;
+        Some(proof(data, "data from the server, whose beginning isn't in the capture"))
+    }
+
     /// When the server's side ended the connection after it was asked, before the client did, and
     /// whether by RST.
     fn server_left(&self, asked: Stamp) -> Option<(Stamp, bool)> {
@@ -362,10 +375,12 @@ impl<'c> Conduct<'c> {
         self.watch.lossy.then_some(Reason::Drops)
     }
 
-    /// True when an answer may have been lost before the server's side ended the connection. A
-    /// device that refuses does so at once.
-    fn may_be_lost(&self, asked: Stamp, ended: Stamp) -> bool {
-        self.watch.lossy && ended.time.since(asked.time) >= ANSWER_WAIT
+    /// True when an answer may have been lost before the server's side ended the connection. Every
+    /// connection ends with a FIN; a device that refuses by RST does so at once.
+    fn may_be_lost(&self, asked: Stamp, ended: Stamp, reset: bool) -> bool {
+        let client_went_on = self.mine().acks.last().is_some_and(|last| last > asked);
+        let at_once = ended.time.since(asked.time) < ANSWER_WAIT;
+        self.watch.lossy && (!reset || !at_once || client_went_on)
     }
 
     /// TCP without anything that an extractor knew, and without data from the server.

@@ -91,7 +91,10 @@ impl TlsTalk {
         let stamp = view.complete_at(seen.end);
         match seen.event {
             // After a HelloRetryRequest the answer is still to come (RFC 8446 section 4.1.4).
-            Event::ServerHello(hello) if !hello.retry => {
+            Event::ServerHello(hello) if hello.retry => {
+                facts.hello_retry.get_or_insert(stamp);
+            }
+            Event::ServerHello(_) => {
                 facts.server_hello.get_or_insert(stamp);
             }
             Event::Certificates(chain) if facts.certificate.is_none() => {

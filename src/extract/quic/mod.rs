@@ -18,7 +18,7 @@ mod version;
 pub(super) use self::{
     attempt::Attempt,
     frame::{Frame, frames},
-    packet::{Long, Negotiation, Packet, begins_long, packets},
+    packet::{Long, Packet, begins_long, packets},
     version::{Kind, Version},
 };
 
