@@ -453,16 +453,29 @@ impl<'c> Conduct<'c> {
         let answer = proof(stamp, said);
         match status {
             200..=299 => {
-                let mut inner = self.direct();
-                // The proxy said that it reached the target; that it opened the connection is all.
-                if self.facts().hello.is_none() && inner.outcome == Outcome::Established {
-                    inner.stage = Stage::Proxy;
-                }
+                let mut inner = self.inside_tunnel(stamp);
                 inner.proof.insert(0, answer);
                 inner
             }
             500..=599 => found(Outcome::ProxyFailed, Stage::Proxy, vec![request, answer]),
             _ => found(Outcome::ProxyDenied, Stage::Proxy, vec![request, answer]),
+        }
+    }
+
+    /// What became of the destination behind a proxy that opened a tunnel. Its word proves as little
+    /// as a SYN-ACK.
+    fn inside_tunnel(&self, opened: Stamp) -> Result {
+        let facts = self.facts();
+        if facts.hello.is_some() || !facts.exchanges.is_empty() {
+            return self.direct();
+        }
+        let data = self.theirs().payload.last().filter(|last| *last > opened);
+        match data {
+            Some(stamp) => {
+                let shown = proof(stamp, "data from the server");
+                found(Outcome::Established, Stage::Proxy, vec![shown])
+            }
+            None => found(Outcome::TransportOnly, Stage::Proxy, vec![]),
         }
     }
 
