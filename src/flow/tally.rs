@@ -65,8 +65,8 @@ pub struct SideTally {
     pub syn: Mark,
     /// SYN with ACK.
     pub syn_ack: Mark,
-    /// It sent a segment with ACK and without SYN or RST: it has heard the other side.
-    pub acks: bool,
+    /// The last segment with ACK and without SYN or RST: this side has heard the other one.
+    pub last_ack: Option<Stamp>,
     /// FIN.
     pub fin: Mark,
     /// RST.
@@ -82,7 +82,7 @@ impl SideTally {
         self.payload.then(&later.payload);
         self.syn.then(&later.syn);
         self.syn_ack.then(&later.syn_ack);
-        self.acks |= later.acks;
+        self.last_ack = self.last_ack.max(later.last_ack);
         self.fin.then(&later.fin);
         self.rst.then(&later.rst);
         self.isn = self.isn.or(later.isn);
@@ -140,7 +140,7 @@ impl Tally {
             let mark = if flags.has(TcpFlags::ACK) { &mut side.syn_ack } else { &mut side.syn };
             mark.add(stamp);
         } else if flags.has(TcpFlags::ACK) && !flags.has(TcpFlags::RST) {
-            side.acks = true;
+            side.last_ack = side.last_ack.max(Some(stamp));
         }
         if flags.has(TcpFlags::FIN) {
             side.fin.add(stamp);
@@ -228,6 +228,6 @@ mod tests {
         assert_eq!(whole.side(Side::Low).isn, Some(7));
         assert_eq!(whole.side(Side::Low).bytes, 500);
         assert!(whole.side(Side::High).rst.seen());
-        assert!(!whole.side(Side::High).acks);
+        assert!(whole.side(Side::High).last_ack.is_none());
     }
 }

@@ -189,7 +189,7 @@ impl Hearing {
             let addr = connection.key.end(client).addr();
             if theirs.packets > 0 && mine.packets > 0 {
                 heard.insert(addr, true);
-            } else if mine.acks {
+            } else if mine.last_ack.is_some() {
                 heard.entry(addr).or_insert(false);
             }
         }
@@ -232,7 +232,7 @@ impl Flow<'_> {
     fn is_half_heard(&self) -> bool {
         let tally = &self.connection.tally;
         let (mine, theirs) = (tally.side(self.client), tally.side(self.client.other()));
-        mine.acks || theirs.acks || theirs.syn_ack.seen()
+        mine.last_ack.is_some() || theirs.last_ack.is_some() || theirs.syn_ack.seen()
     }
 
     fn is_midstream(&self) -> bool {
@@ -246,10 +246,9 @@ impl Flow<'_> {
         let begin = all.len();
         self.tries(all);
         // Whatever a sinkhole answers, it isn't what was asked for.
-        let sunk =
-            self.profile.network.sinkholes.iter().any(|net| net.contains(&self.server().addr()));
-        if sunk {
-            all[begin..].iter_mut().for_each(|attempt| attempt.result.sink());
+        let (server, first) = (self.server().addr(), self.connection.tally.first);
+        if self.profile.network.sinkholes.iter().any(|net| net.contains(&server)) {
+            all[begin..].iter_mut().for_each(|attempt| attempt.result.sink(first, server));
         }
     }
 

@@ -368,14 +368,16 @@ fn judge_rule(
     let failing = matches!(verdict, Verdict::Blocked | Verdict::Degraded);
     let stage = failing.then(|| gathered.stage(verdict)).flatten();
     let ports: Vec<String> = rule.ports.iter().map(ToString::to_string).collect();
-    let attempts: Vec<_> = gathered.decisive(verdict).collect();
+    let decisive: Vec<_> = gathered.decisive(verdict).collect();
+    let lasting: Vec<_> = decisive.iter().copied().filter(|attempt| !attempt.made_good).collect();
+    let attempts = if lasting.is_empty() { decisive } else { lasting };
     RuleFinding {
         id: rule.id.clone(),
         service: rule.service.clone(),
         level: rule.level,
         verdict,
         stage,
-        advice: failing.then(|| advice(rule, &attempts)),
+        advice: failing.then(|| advice(rule, &destinations, &attempts)),
         evidence: gathered.evidence(verdict),
         destinations,
         purpose: rule.purpose.clone(),

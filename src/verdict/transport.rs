@@ -1,6 +1,6 @@
 //! What became of one connection: a pure function of its stamps.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use crate::{
     base::{Stamp, Timestamp},
@@ -33,8 +33,9 @@ pub struct Result {
 
 impl Result {
     /// The resolver sent the client to a sinkhole: what it met there is no answer.
-    pub(super) fn sink(&mut self) {
+    pub(super) fn sink(&mut self, first: Stamp, addr: IpAddr) {
         (self.outcome, self.reason, self.stage) = (Outcome::DnsSinkhole, None, Stage::Dns);
+        self.proof = vec![proof(first, format!("sent to {addr}, a sinkhole of the profile"))];
     }
 
     /// Keeps what was found, with a reason why no verdict can stand on its failure.
@@ -171,9 +172,9 @@ impl<'c> Conduct<'c> {
         let (mine, theirs) = (self.mine(), self.theirs());
         self.connection.key.transport() == Transport::Tcp
             && mine.syn.seen()
-            && !mine.acks
+            && mine.last_ack.is_none()
             && !theirs.syn_ack.seen()
-            && !theirs.acks
+            && theirs.last_ack.is_none()
     }
 
     /// An answer at the layer that the destination is about (design: a SYN-ACK is none).
@@ -378,7 +379,7 @@ impl<'c> Conduct<'c> {
     /// True when an answer may have been lost before the server's side ended the connection. Every
     /// connection ends with a FIN; a device that refuses by RST does so at once.
     fn may_be_lost(&self, asked: Stamp, ended: Stamp, reset: bool) -> bool {
-        let client_went_on = self.mine().acks.last().is_some_and(|last| last > asked);
+        let client_went_on = self.mine().last_ack.is_some_and(|last| last > asked);
         let at_once = ended.time.since(asked.time) < ANSWER_WAIT;
         self.watch.lossy && (!reset || !at_once || client_went_on)
     }
@@ -401,7 +402,7 @@ impl<'c> Conduct<'c> {
             return found(Outcome::TransportOnly, Stage::Tcp, shown);
         }
         // Only a client that heard a SYN-ACK sends an ACK.
-        if mine.acks || (self.watch.one_sided && mine.syn.count < 2) {
+        if mine.last_ack.is_some() || (self.watch.one_sided && mine.syn.count < 2) {
             return open(Reason::OneSided, Stage::Tcp, shown);
         }
         if self.until.since(syn.time) < ANSWER_WAIT {
