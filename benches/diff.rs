@@ -29,6 +29,18 @@ fn list(site: &Site, count: usize) -> String {
     text
 }
 
+/// Lists that no site has: all wildcards overlap, or each entry has a port range of its own.
+fn hostile(sort: &str, count: usize) -> String {
+    let mut text = "fqdn,port\n".to_owned();
+    for n in 0..count {
+        let _ = match sort {
+            "wildcards" => writeln!(text, "*a*b{}*c{n}*.com,443", n % 7),
+            _ => writeln!(text, "*.com,{}-{}", n % 64_000 + 1, n % 64_000 + 1_000),
+        };
+    }
+    text
+}
+
 fn benches(c: &mut Criterion) {
     let catalogs: Vec<_> = names().map(|name| builtin(name).unwrap()).collect();
     let site = Site::new(&catalogs, Profile::parse(PROFILE, "profile").unwrap(), None);
@@ -41,6 +53,14 @@ fn benches(c: &mut Criterion) {
         group.bench_function(format!("read/{count}"), |b| b.iter(|| black_box(read())));
         let list = read();
         group.bench_function(format!("diff/{count}"), |b| {
+            b.iter(|| black_box(diff(&site, &Policy::new(&list), None)));
+        });
+    }
+    for sort in ["wildcards", "ranges"] {
+        let text = hostile(sort, 100_000);
+        let input = Input { file: "list", text: &text, format: None };
+        let list = Allowlist::read(&[input], Context::default()).unwrap();
+        group.bench_function(format!("hostile/{sort}"), |b| {
             b.iter(|| black_box(diff(&site, &Policy::new(&list), None)));
         });
     }

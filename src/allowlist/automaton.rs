@@ -4,9 +4,14 @@
 //! patterns' next literals split the names, and one fresh character stands for all others. So the
 //! states that an asked-for set can reach are few, and each says which rule is first to match.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
-use super::glob::{ANY, Glob};
+use foldhash::fast::RandomState;
+
+use super::{
+    HashMap,
+    glob::{ANY, Glob, LABEL},
+};
 
 /// One rule as far as names go; the first in a list that matches decides.
 #[derive(Clone, Copy)]
@@ -25,8 +30,12 @@ pub(super) struct Automaton<'a> {
     exact: HashMap<&'a str, usize>,
 }
 
+type HashSet<K> = std::collections::HashSet<K, RandomState>;
+
 /// More states than this are too many overlapping patterns to tell apart.
 const MAX_STATES: usize = 1 << 16;
+/// More places than this, counted over all states, take too long.
+const MAX_STEPS: usize = 1 << 22;
 /// More names than this aren't tried one by one.
 const MAX_TRIED: usize = 1 << 17;
 /// What a fresh character is drawn from, the best readable first.
@@ -86,7 +95,7 @@ impl<'a> Automaton<'a> {
         &self,
         sort: impl Fn(Option<usize>) -> S,
     ) -> Option<Vec<Decided>> {
-        let mut found: HashMap<S, Decided> = HashMap::new();
+        let mut found: HashMap<S, Decided> = HashMap::default();
         let asked: HashSet<&str> =
             self.exact.keys().copied().filter(|name| self.patterns[0].glob.matches(name)).collect();
         let mut names: Vec<&str> = asked.iter().copied().collect();
@@ -96,17 +105,21 @@ impl<'a> Automaton<'a> {
             let rule = [self.exact.get(name).copied(), wide].into_iter().flatten().min();
             found.entry(sort(rule)).or_insert_with(|| Decided { name: name.to_owned(), rule });
         }
-        let mut sorts: Vec<S> = Vec::new();
-        for state in self.states.iter().filter(|state| state.accepts) {
-            if !sorts.contains(&sort(state.decided)) {
-                sorts.push(sort(state.decided));
-            }
+        let mut sorts: HashMap<S, usize> = HashMap::default();
+        let mut order: Vec<S> = Vec::new();
+        for (at, state) in self.states.iter().enumerate().filter(|(_, state)| state.accepts) {
+            sorts.entry(sort(state.decided)).or_insert_with_key(|sort| {
+                order.push(*sort);
+                at
+            });
         }
-        for wanted in sorts {
+        let mut tries = MAX_TRIED;
+        for wanted in order {
             if found.contains_key(&wanted) {
                 continue;
             }
-            if let Some(decided) = self.first(|state| sort(state.decided) == wanted, &asked)? {
+            let is_wanted = |state: &State| sort(state.decided) == wanted;
+            if let Some(decided) = self.first(sorts[&wanted], is_wanted, &asked, &mut tries)? {
                 found.insert(wanted, decided);
             }
         }
@@ -124,19 +137,22 @@ impl<'a> Automaton<'a> {
             start.extend(opened.iter().map(|&position| (number, position)));
         }
         let start = (self.prune(start), true);
-        let mut known: HashMap<(Places, bool), u32> = HashMap::new();
+        let mut known: HashMap<(Places, bool), u32> = HashMap::default();
         self.add(&start, None);
         known.insert(start.clone(), 0);
         let mut open = VecDeque::from([(0_u32, start)]);
+        let mut steps = MAX_STEPS;
         while let Some((number, (places, after_dot))) = open.pop_front() {
             let literals = self.literals(&places);
             let fresh = LETTERS.iter().copied().find(|b| !literals.contains(b)).unwrap_or(STRANGE);
             for (byte, is_fresh) in
                 literals.iter().map(|&b| (b, false)).chain(std::iter::once((fresh, true)))
             {
-                if byte == b'.' && after_dot {
+                // Most often nothing asked-for goes on this way.
+                if byte == b'.' && after_dot || !self.asks(&places, byte) {
                     continue;
                 }
+                steps = steps.checked_sub(places.len())?;
                 let next = self.prune(self.stepped(&places, byte));
                 if next.first().is_none_or(|&(pattern, _)| pattern != 0) {
                     continue;
@@ -212,6 +228,18 @@ impl<'a> Automaton<'a> {
         self.patterns[end - 1].except
     }
 
+    /// True when the asked-for set, whose places come first, has names with this character next.
+    fn asks(&self, places: &Places, byte: u8) -> bool {
+        let symbols = self.patterns[0].glob.symbols();
+        let of_asked = places.iter().take_while(|&&(pattern, _)| pattern == 0);
+        of_asked.map(|&(_, at)| symbols.get(usize::from(at))).any(|symbol| match symbol {
+            Some(&ANY) => true,
+            Some(&symbol) if symbol < ANY => byte != b'.',
+            Some(&literal) => literal == byte,
+            None => false,
+        })
+    }
+
     /// The characters that some pattern wants next; the dot always counts.
     fn literals(&self, places: &Places) -> Vec<u8> {
         let next = |&(pattern, position): &(u32, u16)| {
@@ -247,23 +275,24 @@ impl<'a> Automaton<'a> {
         at.decided
     }
 
-    /// A shortest name that ends in a wanted state and isn't in `without`.
+    /// A shortest name that ends in a wanted state, of which `shortest` is the first, and isn't in
+    /// `without`.
     fn first(
         &self,
+        shortest: usize,
         wanted: impl Fn(&State) -> bool,
         without: &HashSet<&str>,
+        tries: &mut usize,
     ) -> Option<Option<Decided>> {
         let wanted = |state: &State| state.accepts && wanted(state);
-        let shortest = self.states.iter().position(&wanted);
-        let Some(shortest) = shortest else { return Some(None) };
         let name = self.name(shortest);
         let state = &self.states[shortest];
         if !without.contains(&*name) {
             return Some(Some(Decided { name, rule: state.decided }));
         }
+        *tries = tries.checked_sub(self.states.len())?;
         let leads = self.leading(&wanted);
         // Each path is another name, and there are only so many to leave out.
-        let mut tried = 0;
         let mut open = VecDeque::from([(0_u32, Vec::new())]);
         while let Some((at, path)) = open.pop_front() {
             let state = &self.states[at as usize];
@@ -277,10 +306,7 @@ impl<'a> Automaton<'a> {
             });
             for (byte, to) in state.next.iter().copied().chain(fresh) {
                 if leads.contains(&to) {
-                    tried += 1;
-                    if tried > MAX_TRIED {
-                        return None;
-                    }
+                    *tries = tries.checked_sub(1)?;
                     let mut path = path.clone();
                     path.push(byte);
                     open.push_back((to, path));
@@ -325,37 +351,79 @@ impl<'a> Automaton<'a> {
 /// True when every name of `inner` is in `outer`. Too many states count as no.
 pub(super) fn contains(outer: &Glob, inner: &Glob) -> bool {
     if inner.is_exact() {
-        return outer.matches(&inner.to_string());
+        return outer.matches_reversed(inner.symbols());
     }
-    if outer.is_exact() {
+    // A gap of `inner` may hold another character than the one that `outer` wants there.
+    let (tail, head) = (outer.tail(), outer.head());
+    if outer.is_exact() || !inner.tail().starts_with(tail) || !inner.head().ends_with(head) {
         return false;
     }
-    if let [tail @ .., ANY] = outer.symbols()
-        && !tail.iter().any(|&s| s <= ANY)
-    {
-        // Anything in front: `inner` ends in as much, or its gaps have something else there.
-        return inner.tail().starts_with(tail);
+    if outer.symbols()[tail.len()..] == [ANY] || outer == inner {
+        return true;
+    }
+    if let Some(held) = outer.holds(inner) {
+        return held;
     }
     let says = [Say { names: std::slice::from_ref(outer), except: &[] }];
-    Automaton::new(inner, &says, HashMap::new())
+    Automaton::new(inner, &says, HashMap::default())
         .is_some_and(|walked| walked.states.iter().all(|s| !s.accepts || s.decided.is_some()))
 }
 
-/// True when some name is in both. Too many states count as yes.
+/// True when some name is in both.
 pub(super) fn intersects(a: &Glob, b: &Glob) -> bool {
     if a.is_exact() {
-        return b.matches(&a.to_string());
+        return b.matches_reversed(a.symbols());
     }
     if b.is_exact() {
-        return a.matches(&b.to_string());
+        return a.matches_reversed(b.symbols());
     }
-    let (s, t) = (a.tail(), b.tail());
-    if !s.starts_with(t) && !t.starts_with(s) {
+    if !a.head().ends_with(b.head()) && !b.head().ends_with(a.head()) {
         return false;
     }
-    let says = [Say { names: std::slice::from_ref(b), except: &[] }];
-    Automaton::new(a, &says, HashMap::new())
-        .is_none_or(|walked| walked.states.iter().any(|s| s.accepts && s.decided.is_some()))
+    let (a, b) = (a.symbols(), b.symbols());
+    let same = a.iter().zip(b).take_while(|(x, y)| x == y && **x > ANY).count();
+    let after_dot = same == 0 || a[same - 1] == b'.';
+    let (a, b) = (&a[same..], &b[same..]);
+    match (a, b) {
+        ([x, ..], [y, ..]) if *x > ANY && *y > ANY => false,
+        // Whatever the other one has there.
+        ([ANY], _) | (_, [ANY]) => true,
+        _ => meet(a, b, after_dot),
+    }
+}
+
+/// Looks for a common name by all pairs of places in both.
+fn meet(a: &[u8], b: &[u8], after_dot: bool) -> bool {
+    let number = |i: usize, j: usize, dot: bool| (i * (b.len() + 1) + j) * 2 + usize::from(dot);
+    let mut seen = vec![false; (a.len() + 1) * (b.len() + 1) * 2];
+    let mut open = vec![(0, 0, after_dot)];
+    while let Some((i, j, after_dot)) = open.pop() {
+        if std::mem::replace(&mut seen[number(i, j, after_dot)], true) {
+            continue;
+        }
+        if i == a.len() && j == b.len() && !after_dot {
+            return true;
+        }
+        let (x, y) = (a.get(i).copied(), b.get(j).copied());
+        let is_gap = |symbol: Option<u8>| matches!(symbol, Some(LABEL | ANY));
+        if is_gap(x) {
+            open.push((i + 1, j, after_dot));
+        }
+        if is_gap(y) {
+            open.push((i, j + 1, after_dot));
+        }
+        let (Some(x), Some(y)) = (x, y) else { continue };
+        let (next_i, next_j) =
+            (i + usize::from(!is_gap(Some(x))), j + usize::from(!is_gap(Some(y))));
+        let takes_dot = |symbol: u8| matches!(symbol, ANY | b'.');
+        if takes_dot(x) && takes_dot(y) && !after_dot {
+            open.push((next_i, next_j, true));
+        }
+        if x != b'.' && y != b'.' && (x <= ANY || y <= ANY || x == y) {
+            open.push((next_i, next_j, false));
+        }
+    }
+    false
 }
 
 /// A short name of the set; its text when it has none.
@@ -363,7 +431,7 @@ pub(super) fn example(glob: &Glob) -> String {
     if glob.is_exact() {
         return glob.to_string();
     }
-    let first = Automaton::new(glob, &[], HashMap::new())
+    let first = Automaton::new(glob, &[], HashMap::default())
         .and_then(|walked| walked.states.iter().position(|s| s.accepts).map(|at| walked.name(at)));
     first.unwrap_or_else(|| glob.to_string())
 }
@@ -399,7 +467,7 @@ mod tests {
         let symbols = prop::collection::vec(symbol, 1..=longest);
         symbols.prop_filter("labels are not empty", well_formed).prop_map(|symbols| {
             Glob::from_symbols(symbols.into_iter().map(|s| match s {
-                b'*' => super::super::glob::LABEL,
+                b'*' => LABEL,
                 b'+' => ANY,
                 b'?' => super::super::glob::ONE,
                 literal => literal,
@@ -412,7 +480,7 @@ mod tests {
         texts: &'a [(String, usize)],
     ) -> HashMap<&'a str, usize> {
         let _ = says;
-        let mut exact = HashMap::new();
+        let mut exact = HashMap::default();
         for (name, rule) in texts {
             let first = exact.entry(name.as_str()).or_insert(*rule);
             *first = (*first).min(*rule);

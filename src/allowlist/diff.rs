@@ -11,11 +11,12 @@ use super::{
     automaton::{contains, intersects},
     entry::{Action, Entry, Origin, To},
     glob::Glob,
-    inner,
     intervals::{Nets, Ports},
     needs::Need,
     policy::{Coverage, Policy, Question, What, Who},
     seen::Seen,
+    shadow::shadowed,
+    tails::Tails,
 };
 use crate::catalog::{App, Level, Param, Rule, Site, Source, Transport};
 
@@ -170,8 +171,6 @@ pub struct ShadowRow {
 const MAX_NARROWER: usize = 40;
 /// Most clients of a seen destination that are tried.
 const MAX_CLIENTS: usize = 16;
-/// Most entries of the same end that an entry is compared with.
-const MAX_COMPARED: usize = 64;
 
 /// Compares. Without `seen`, what was seen isn't known.
 pub fn diff(site: &Site, policy: &Policy<'_>, seen: Option<&[Seen]>) -> Diff {
@@ -187,12 +186,19 @@ pub fn diff(site: &Site, policy: &Policy<'_>, seen: Option<&[Seen]>) -> Diff {
         not_required: Vec::new(),
         stale: Vec::new(),
         wide: Vec::new(),
-        shadowed: shadowed(policy),
+        shadowed: Vec::new(),
         not_evaluated: Vec::new(),
         notes,
         summary: Summary { entries: policy.list().entries.len(), ..Summary::default() },
     };
     required(&needs, policy, &mut diff);
+    let (shadowed, not_compared) = shadowed(policy);
+    diff.shadowed = shadowed;
+    if not_compared > 0 {
+        diff.notes.push(format!(
+            "{not_compared} entries overlap with too many others to look for all that make them useless"
+        ));
+    }
     let outside: Vec<&Seen> =
         seen.unwrap_or_default().iter().filter(|s| !s.is_internal()).collect();
     diff.summary.seen = outside.len();
@@ -334,6 +340,9 @@ fn ask(need: &Need<'_>, policy: &Policy<'_>) -> (Coverage, Vec<String>) {
     };
     let coverage = policy.ask(&question(what));
     let mut why = Vec::new();
+    if coverage.too_many {
+        why.push("too many entries overlap here to tell them apart".into());
+    }
     if !coverage.is_full() {
         why.extend(coverage.maybe.iter().map(|&at| maybe(&policy.list().entries[at])));
         if coverage.some {
@@ -459,9 +468,10 @@ fn judge_seen(seen: &Seen, site: &Site, policy: &Policy<'_>, diff: &mut Diff) {
     };
     let (mut all, mut decided, mut perhaps) = (true, BTreeSet::new(), BTreeSet::new());
     let mut denied = BTreeSet::new();
+    let named = policy.named(host);
     for &addr in &addresses {
         for &client in &clients {
-            let (entry, maybe) = policy.decide_one(host, addr, (transport, port), client);
+            let (entry, maybe) = policy.decide_among(&named, addr, (transport, port), client);
             let allowed = entry.is_some_and(|e| policy.list().entries[e].action == Action::Allow);
             all &= allowed;
             match entry {
@@ -509,22 +519,21 @@ fn judge_seen(seen: &Seen, site: &Site, policy: &Policy<'_>, diff: &mut Diff) {
 /// The needs by the ends of their names.
 struct NeedIndex<'n, 's> {
     needs: &'n [Need<'s>],
-    tails: Vec<(&'n [u8], usize)>,
+    names: Tails<'n>,
     /// Those that aren't names.
     others: Vec<usize>,
 }
 
 impl<'n, 's> NeedIndex<'n, 's> {
     fn new(needs: &'n [Need<'s>]) -> Self {
-        let (mut tails, mut others) = (Vec::new(), Vec::new());
+        let (mut names, mut others) = (Vec::new(), Vec::new());
         for (at, need) in needs.iter().enumerate() {
             match &need.what {
-                Ok(What::Names(globs)) => tails.extend(globs.iter().map(|glob| (glob.tail(), at))),
+                Ok(What::Names(globs)) => names.extend(globs.iter().map(|glob| (glob, at as u32))),
                 _ => others.push(at),
             }
         }
-        tails.sort_unstable();
-        Self { needs, tails, others }
+        Self { needs, names: Tails::new(names), others }
     }
 
     /// Needs some of which the entry allows.
@@ -555,24 +564,13 @@ impl<'n, 's> NeedIndex<'n, 's> {
     }
 
     fn named(&self, glob: &Glob) -> Vec<usize> {
-        let tail = glob.tail();
-        let mut near: Vec<usize> = Vec::new();
-        for length in 0..tail.len() {
-            let part = &tail[..length];
-            let from = self.tails.partition_point(|&(other, _)| other < part);
-            near.extend(
-                self.tails[from..].iter().take_while(|(t, _)| *t == part).map(|&(_, at)| at),
-            );
-        }
-        let from = self.tails.partition_point(|&(other, _)| other < tail);
-        near.extend(
-            self.tails[from..].iter().take_while(|(t, _)| t.starts_with(tail)).map(|&(_, at)| at),
-        );
-        near.retain(|&at| match &self.needs[at].what {
+        let mut near = Vec::new();
+        self.names.meeting(glob, &mut near);
+        let meets = |&at: &usize| match &self.needs[at].what {
             Ok(What::Names(globs)) => globs.iter().any(|g| intersects(g, glob)),
             _ => false,
-        });
-        near
+        };
+        near.into_iter().map(|at| at as usize).filter(meets).collect()
     }
 }
 
@@ -603,7 +601,7 @@ fn entries(needs: &[Need<'_>], seen: &[&Seen], policy: &Policy<'_>, diff: &mut D
 fn used_by(seen: &[&Seen], policy: &Policy<'_>) -> HashMap<usize, Vec<usize>> {
     let mut used: HashMap<usize, Vec<usize>> = HashMap::new();
     for (at, seen) in seen.iter().enumerate() {
-        for entry in policy.matching(seen) {
+        for entry in policy.matching(seen, &policy.named(seen.host())) {
             used.entry(entry).or_default().push(at);
         }
     }
@@ -703,41 +701,6 @@ fn entry_has(entry: &Entry, need: &Need<'_>) -> bool {
         (Ok(What::Nets(inner)), To::Nets(outer)) => outer.contains(inner),
         _ => entry.takes_all_names(),
     }
-}
-
-/// Entries that another one makes useless.
-fn shadowed(policy: &Policy<'_>) -> Vec<ShadowRow> {
-    let entries = &policy.list().entries;
-    let denies = entries.iter().any(|entry| entry.action == Action::Deny);
-    let by_address = policy.by_address();
-    let mut rows = Vec::new();
-    for (at, entry) in entries.iter().enumerate() {
-        let near: Vec<u32> = match &entry.to {
-            To::Names(globs) => globs.first().map(|glob| policy.wider(glob)).unwrap_or_default(),
-            To::Nets(nets) => match nets.example() {
-                Some(addr) => {
-                    by_address.matches(addr).chain(policy.anywhere().iter().copied()).collect()
-                }
-                None => continue,
-            },
-            To::Any => policy.anywhere().to_vec(),
-            To::Unevaluated(..) => continue,
-        };
-        let over = near.iter().take(MAX_COMPARED).map(|&n| n as usize).find(|&other| {
-            let earlier = other < at;
-            let later = !denies && other > at && !inner(entry, &entries[other]);
-            (earlier || later) && inner(&entries[other], entry)
-        });
-        if let Some(other) = over {
-            let contradiction = entries[other].action != entry.action;
-            rows.push(ShadowRow {
-                entry: entry.origin(),
-                by: entries[other].origin(),
-                contradiction,
-            });
-        }
-    }
-    rows
 }
 
 fn add_notes(

@@ -67,7 +67,7 @@ pub enum Action {
 }
 
 /// What an entry's destination stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum To {
     /// Everything, by whatever name or address.
     Any,
@@ -171,6 +171,11 @@ impl Entry {
                 To::Nets(nets) => nets.is_everywhere(),
                 To::Names(_) | To::Unevaluated(..) => false,
             }
+    }
+
+    /// True when nothing is left out of its destination.
+    pub(super) fn except_nothing(&self) -> bool {
+        self.except.is_empty()
     }
 
     /// Where it stands: file, line, collection and rule.

@@ -128,28 +128,49 @@ impl Glob {
 
     /// True when `name` (lower case, well-formed, without trailing dot) is in the set.
     pub fn matches(&self, name: &str) -> bool {
-        let mut at = Vec::new();
-        self.open(0, &mut at);
-        let mut next = Vec::new();
-        for byte in name.bytes().rev() {
-            next.clear();
-            for &position in &at {
-                self.step(position, byte, &mut next);
-            }
-            next.sort_unstable();
-            next.dedup();
-            std::mem::swap(&mut at, &mut next);
-            if at.is_empty() {
-                return false;
-            }
+        let reversed: Vec<u8> = name.bytes().rev().collect();
+        self.matches_reversed(&reversed)
+    }
+
+    /// The same for a name from its end to its start.
+    pub(super) fn matches_reversed(&self, name: &[u8]) -> bool {
+        let (tail, head) = (self.tail().len(), self.head().len());
+        if tail == self.symbols.len() {
+            return *self.symbols == *name;
         }
-        at.contains(&self.end())
+        let (literal, inner) = self.symbols.split_at(tail);
+        let Some(name) = name.strip_prefix(literal) else { return false };
+        let (inner, literal) = inner.split_at(inner.len() - head);
+        let Some(name) = name.strip_suffix(literal) else { return false };
+        match inner {
+            [ANY] => true,
+            [LABEL] => !name.contains(&b'.'),
+            _ => walks(inner, name),
+        }
+    }
+
+    /// Tells whether every name of `inner` is in the set, where that can be told at a glance.
+    pub(super) fn holds(&self, inner: &Self) -> Option<bool> {
+        /// In no pattern and no name.
+        const STRANGE: u8 = b'~';
+        if walks(&self.symbols, &inner.symbols) {
+            return Some(true);
+        }
+        let one: Vec<u8> =
+            inner.symbols.iter().map(|&s| if s <= ANY { STRANGE } else { s }).collect();
+        (!self.matches_reversed(&one)).then_some(false)
     }
 
     /// The literal text, reversed, that every name of the set ends in.
     pub(super) fn tail(&self) -> &[u8] {
         let end = self.symbols.iter().position(|&s| s <= ANY).unwrap_or(self.symbols.len());
         &self.symbols[..end]
+    }
+
+    /// The literal text, reversed, that every name of the set begins with.
+    pub(super) fn head(&self) -> &[u8] {
+        let start = self.symbols.iter().rposition(|&s| s <= ANY).map_or(0, |last| last + 1);
+        &self.symbols[start..]
     }
 
     /// From the end to the start.
@@ -181,6 +202,46 @@ impl Glob {
             _ => {}
         }
     }
+}
+
+/// True when the symbols can stand for all of the text: the positions that may be reached are bits.
+///
+/// The text may have gaps of its own; then it is true when the symbols stand for the text whatever
+/// its gaps are filled with.
+fn walks(symbols: &[u8], text: &[u8]) -> bool {
+    let words = symbols.len() / 64 + 1;
+    let (mut at, mut next) = (vec![0_u64; words], vec![0_u64; words]);
+    let open = |mut position: usize, to: &mut [u64]| {
+        to[position / 64] |= 1 << (position % 64);
+        while matches!(symbols.get(position), Some(&(LABEL | ANY))) {
+            position += 1;
+            to[position / 64] |= 1 << (position % 64);
+        }
+    };
+    open(0, &mut at);
+    for &byte in text {
+        next.fill(0);
+        for (word, &bits) in at.iter().enumerate() {
+            let mut bits = bits;
+            while bits != 0 {
+                let position = word * 64 + bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                match symbols.get(position) {
+                    Some(&ANY) => open(position, &mut next),
+                    Some(&LABEL) if byte != b'.' && byte != ANY => open(position, &mut next),
+                    Some(&ONE) if byte != b'.' && byte != ANY && byte != LABEL => {
+                        open(position + 1, &mut next);
+                    }
+                    Some(&literal) if literal > ANY && literal == byte => {
+                        open(position + 1, &mut next);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        std::mem::swap(&mut at, &mut next);
+    }
+    at[symbols.len() / 64] >> (symbols.len() % 64) & 1 == 1
 }
 
 impl fmt::Display for Glob {

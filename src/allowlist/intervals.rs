@@ -1,6 +1,9 @@
 //! Sets of numbers as ranges: ports and addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
@@ -148,6 +151,47 @@ impl<T: Step> Intervals<T> {
     }
 }
 
+/// A set that numbers are taken out of, range by range.
+pub(super) struct Left<T>(BTreeMap<T, T>);
+
+impl<T: Step> Left<T> {
+    pub(super) fn of(all: &Intervals<T>) -> Self {
+        Self(all.0.iter().copied().collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes what is in `gone`; gives the lowest number of it that was there. Costs what is taken,
+    /// not what is left.
+    pub(super) fn take(&mut self, gone: &Intervals<T>) -> Option<T> {
+        let mut lowest = None;
+        for &(start, end) in &gone.0 {
+            // A range that begins before, and those that begin inside.
+            let over = self.0.range(..start).next_back().map(|(&a, &b)| (a, b));
+            let mut hit: Vec<(T, T)> =
+                over.into_iter().filter(|&(_, last)| last >= start).collect();
+            hit.extend(self.0.range(start..=end).map(|(&a, &b)| (a, b)));
+            for (first, last) in hit {
+                lowest = lowest.or(Some(first.max(start)));
+                self.0.remove(&first);
+                if let Some(before) = start.before().filter(|&before| first <= before) {
+                    self.0.insert(first, before);
+                }
+                if let Some(after) = end.next().filter(|&after| after <= last) {
+                    self.0.insert(after, last);
+                }
+            }
+        }
+        lowest
+    }
+
+    pub(super) fn lowest(&self) -> Option<T> {
+        self.0.first_key_value().map(|(&first, _)| first)
+    }
+}
+
 impl Ports {
     /// Every port.
     pub fn all() -> Self {
@@ -254,7 +298,7 @@ pub(super) fn number(addr: IpAddr) -> u128 {
     }
 }
 
-fn address(number: u128) -> IpAddr {
+pub(super) fn address(number: u128) -> IpAddr {
     if (MAPPED.0..=MAPPED.1).contains(&number) {
         return Ipv4Addr::from_bits(number as u32).into();
     }
@@ -293,6 +337,9 @@ mod tests {
             }
             prop_assert_eq!(x.intersects(&y), !both.is_empty());
             prop_assert_eq!(x.contains(&y), y.minus(&x).is_empty());
+            let mut left = Left::of(&x);
+            prop_assert_eq!(left.take(&y), both.first());
+            prop_assert_eq!(left.0.into_iter().collect::<Vec<_>>(), minus.ranges());
             // One set, one form.
             prop_assert_eq!(Intervals::new(union.ranges().iter().copied()), union);
         }

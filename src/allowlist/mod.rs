@@ -23,6 +23,7 @@ mod format;
 mod generate;
 mod glob;
 mod hcl;
+mod index;
 mod intervals;
 mod json;
 mod kubernetes;
@@ -31,7 +32,10 @@ mod plain;
 mod policy;
 mod render;
 mod seen;
+mod shadow;
+mod spans;
 mod squid;
+mod tails;
 mod tree;
 mod yaml;
 
@@ -50,27 +54,5 @@ pub use policy::{Coverage, Gap, Policy, Question, What, Who};
 pub use render::{write_markdown, write_text};
 pub use seen::{Seen, read_report};
 
-/// True when all that `inside` matches, `outside` matches.
-fn inner(outside: &Entry, inside: &Entry) -> bool {
-    let (o, i) = (&outside.rule, &inside.rule);
-    let clients = match (&o.clients, &i.clients) {
-        (None, _) => true,
-        (Some(outer), Some(inner)) => outer.contains(inner),
-        (Some(_), None) => false,
-    };
-    let to = outside.except.is_empty()
-        && match (&outside.to, &inside.to) {
-            (To::Unevaluated(..), _) | (_, To::Unevaluated(..)) => false,
-            (To::Any, _) => true,
-            (To::Names(outer), To::Names(inner)) => {
-                inner.iter().all(|i| outer.iter().any(|o| automaton::contains(o, i)))
-            }
-            (To::Nets(outer), To::Nets(inner)) => outer.contains(inner),
-            _ => false,
-        };
-    clients
-        && to
-        && o.transports.contains(i.transports)
-        && o.apps.contains(i.apps)
-        && o.ports.contains(&i.ports)
-}
+/// The keys are chosen by whoever writes the files.
+type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;

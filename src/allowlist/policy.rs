@@ -1,30 +1,22 @@
 //! An allowlist compiled for questions: what becomes of this set of destinations?
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
+    HashMap,
     automaton::{self, Automaton, Say},
     entry::{Action, Allowlist, Entry, To},
     glob::Glob,
-    intervals::{Intervals, Nets, Ports},
+    index::{FEW, Index},
+    intervals::{Intervals, Left, Nets, Ports, Step, address, number},
     seen::Seen,
 };
-use crate::catalog::{App, PrefixMatcher, Transport};
+use crate::catalog::{App, Transport};
 
-/// An allowlist, indexed by the ends of its names.
+/// An allowlist, indexed.
 pub struct Policy<'a> {
     list: &'a Allowlist,
-    /// The end of each name set and its entry, sorted.
-    tails: Vec<(&'a [u8], u32)>,
-    /// Entries that match every name.
-    anywhere: Vec<u32>,
-    /// Entries for addresses.
-    nets: Vec<u32>,
-    /// Entries that can't be compared.
-    unevaluated: Vec<u32>,
+    index: Index<'a>,
 }
 
 /// A set of destinations to ask about.
@@ -73,6 +65,8 @@ pub struct Coverage {
     pub allowed_by: BTreeSet<usize>,
     /// Entries that can't be compared and may allow what isn't.
     pub maybe: BTreeSet<usize>,
+    /// True when so many entries overlap that not all could be told apart.
+    pub too_many: bool,
 }
 
 /// A part that isn't allowed, with an example.
@@ -96,34 +90,16 @@ enum Sort {
 }
 
 /// Most entries by address or without evaluation that are named as perhaps allowing.
-const MAX_MAYBE: usize = 5;
+const MAX_MAYBE: usize = FEW;
+/// More parts than this, by ports or by clients, aren't asked about one by one.
+const MAX_PARTS: usize = 512;
+/// Nor are more entries than this, counted over all parts.
+const MAX_LOOKED_AT: usize = 1 << 22;
 
 impl<'a> Policy<'a> {
     /// Compiles the index.
     pub fn new(list: &'a Allowlist) -> Self {
-        let mut policy = Self {
-            list,
-            tails: Vec::new(),
-            anywhere: Vec::new(),
-            nets: Vec::new(),
-            unevaluated: Vec::new(),
-        };
-        for (number, entry) in (0..).zip(&list.entries) {
-            if entry.takes_all_names() {
-                policy.anywhere.push(number);
-            }
-            match &entry.to {
-                To::Any if !entry.except.is_empty() => policy.tails.push((&[], number)),
-                To::Any => {}
-                To::Names(globs) => {
-                    policy.tails.extend(globs.iter().map(|glob| (glob.tail(), number)));
-                }
-                To::Nets(_) => policy.nets.push(number),
-                To::Unevaluated(..) => policy.unevaluated.push(number),
-            }
-        }
-        policy.tails.sort_unstable();
-        policy
+        Self { list, index: Index::new(list) }
     }
 
     /// The allowlist.
@@ -131,20 +107,39 @@ impl<'a> Policy<'a> {
         self.list
     }
 
+    pub(super) fn index(&self) -> &Index<'a> {
+        &self.index
+    }
+
     /// Decides a question.
     pub fn ask(&self, question: &Question) -> Coverage {
-        let candidates = self.candidates(question);
+        self.ask_among(&self.candidates(question), question)
+    }
+
+    /// The same by chosen entries, which are in order.
+    fn ask_among(&self, candidates: &[u32], question: &Question) -> Coverage {
         let mut coverage = Coverage::default();
-        let mut known: HashMap<Vec<u32>, Coverage> = HashMap::new();
-        for ports in self.port_parts(&candidates, &question.ports) {
+        let mut known: HashMap<Vec<u32>, Coverage> = HashMap::default();
+        let mut budget = MAX_LOOKED_AT;
+        let Some(port_parts) = self.port_parts(candidates, &question.ports) else {
+            return Coverage::not_told(question);
+        };
+        for ports in port_parts {
             let Some(port) = ports.first() else { continue };
             let at_port: Vec<u32> = candidates
                 .iter()
                 .copied()
                 .filter(|&e| self.entry(e).rule.ports.has(port))
                 .collect();
+            let Some(client_parts) = self.client_parts(&at_port, &question.from) else {
+                return Coverage::not_told(question);
+            };
             let mut parts: Vec<(Option<Nets>, Coverage)> = Vec::new();
-            for clients in self.client_parts(&at_port, &question.from) {
+            for clients in client_parts {
+                let Some(left) = budget.checked_sub(at_port.len()) else {
+                    return Coverage::not_told(question);
+                };
+                budget = left;
                 let client = clients.as_ref().and_then(Nets::first);
                 let here: Vec<u32> =
                     at_port.iter().copied().filter(|&e| self.serves(e, client)).collect();
@@ -167,17 +162,52 @@ impl<'a> Policy<'a> {
         &self,
         name: Option<&str>,
         addr: Option<IpAddr>,
+        service: (Transport, u16),
+        client: Option<IpAddr>,
+    ) -> (Option<usize>, Vec<usize>) {
+        self.decide_among(&self.named(name), addr, service, client)
+    }
+
+    /// The entries that match a name by itself, or can't be compared and may.
+    pub(super) fn named(&self, name: Option<&str>) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        if let Some(name) = name {
+            self.index.matching_name(name, &mut numbers);
+            numbers.extend(&self.index.but_some);
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        let reversed: Vec<u8> = name.unwrap_or_default().bytes().rev().collect();
+        let has = |globs: &[Glob]| globs.iter().any(|glob| glob.matches_reversed(&reversed));
+        numbers.retain(|&number| {
+            let entry = self.entry(number);
+            let meant = match &entry.to {
+                To::Names(globs) | To::Unevaluated(_, Some(globs)) => has(globs),
+                _ => true,
+            };
+            meant && !has(&entry.except)
+        });
+        if name.is_none() {
+            // "All but these names" takes what has no name.
+            numbers.extend(&self.index.but_some);
+        }
+        numbers
+    }
+
+    /// The same as [`decide_one`](Self::decide_one) for a name whose entries are known.
+    pub(super) fn decide_among(
+        &self,
+        named: &[u32],
+        addr: Option<IpAddr>,
         (transport, port): (Transport, u16),
         client: Option<IpAddr>,
     ) -> (Option<usize>, Vec<usize>) {
-        let mut numbers: Vec<u32> = Vec::new();
-        if let Some(name) = name {
-            let reversed: Vec<u8> = name.bytes().rev().collect();
-            self.ending_in_part(&reversed, &mut numbers);
+        let mut numbers = named.to_vec();
+        numbers.extend(self.index.anywhere.iter().filter(|&&n| self.entry(n).to == To::Any));
+        if let Some(addr) = addr.map(|addr| number(addr.to_canonical())) {
+            self.index.within(addr, addr, &mut numbers);
         }
-        numbers.extend(&self.anywhere);
-        numbers.extend(&self.nets);
-        numbers.extend(&self.unevaluated);
+        numbers.extend(&self.index.few_unknown);
         numbers.sort_unstable();
         numbers.dedup();
         let mut maybe = Vec::new();
@@ -191,79 +221,29 @@ impl<'a> Policy<'a> {
             if !rule.transports.has(transport) || !rule.ports.has(port) || !served {
                 continue;
             }
-            let excepted = name.is_some_and(|name| entry.except.iter().any(|g| g.matches(name)));
-            let meant = match &entry.to {
-                To::Any => true,
-                To::Names(globs) => name.is_some_and(|name| globs.iter().any(|g| g.matches(name))),
-                To::Nets(nets) => addr.is_some_and(|addr| nets.has_addr(addr)),
-                To::Unevaluated(_, globs) => {
-                    let may = |globs: &Vec<Glob>| {
-                        name.is_some_and(|n| globs.iter().any(|g| g.matches(n)))
-                    };
-                    if globs.as_ref().is_none_or(may) && maybe.len() < MAX_MAYBE {
-                        maybe.push(number as usize);
-                    }
-                    false
-                }
-            };
-            if meant && !excepted {
-                return (Some(number as usize), maybe);
+            match &entry.to {
+                To::Unevaluated(..) if maybe.len() < MAX_MAYBE => maybe.push(number as usize),
+                To::Unevaluated(..) => {}
+                _ => return (Some(number as usize), maybe),
             }
         }
         (None, maybe)
     }
 
-    /// Entries that an entry's names are all in, earlier or later, by what their ends allow.
-    pub(super) fn wider(&self, glob: &Glob) -> Vec<u32> {
-        let mut numbers = Vec::new();
-        self.ending_in_part(glob.tail(), &mut numbers);
-        numbers.extend(&self.anywhere);
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers
-    }
-
-    /// Entries that match every name.
-    pub(super) fn anywhere(&self) -> &[u32] {
-        &self.anywhere
-    }
-
-    /// Entries by the addresses that they hold.
-    pub(super) fn by_address(&self) -> PrefixMatcher<u32> {
-        PrefixMatcher::new(self.nets.iter().flat_map(|&number| {
-            let prefixes = match &self.entry(number).to {
-                To::Nets(nets) => nets.prefixes(),
-                _ => Vec::new(),
-            };
-            prefixes.into_iter().map(move |net| (net, number))
-        }))
-    }
-
     /// All entries that match what was seen, whichever comes first.
-    pub(super) fn matching(&self, seen: &Seen) -> Vec<usize> {
-        let mut numbers: Vec<u32> = Vec::new();
-        if let Some(name) = seen.host() {
-            let reversed: Vec<u8> = name.bytes().rev().collect();
-            self.ending_in_part(&reversed, &mut numbers);
+    pub(super) fn matching(&self, seen: &Seen, named: &[u32]) -> Vec<usize> {
+        let mut numbers = named.to_vec();
+        numbers.extend(self.index.anywhere.iter().filter(|&&n| self.entry(n).to == To::Any));
+        for addr in seen.addresses.iter().map(|addr| number(addr.to_canonical())) {
+            self.index.within(addr, addr, &mut numbers);
         }
-        numbers.extend(self.anywhere.iter().chain(&self.nets));
         numbers.sort_unstable();
         numbers.dedup();
         numbers.retain(|&number| {
             let entry = self.entry(number);
-            let rule = &entry.rule;
-            let served = seen.transport.is_none_or(|t| rule.transports.has(t))
-                && seen.port.is_none_or(|p| rule.ports.has(p));
-            let named =
-                |globs: &[Glob]| seen.host().is_some_and(|n| globs.iter().any(|g| g.matches(n)));
-            served
-                && !named(&entry.except)
-                && match &entry.to {
-                    To::Any => true,
-                    To::Names(globs) => named(globs),
-                    To::Nets(nets) => seen.addresses.iter().any(|&a| nets.has_addr(a)),
-                    To::Unevaluated(..) => false,
-                }
+            seen.transport.is_none_or(|t| entry.rule.transports.has(t))
+                && seen.port.is_none_or(|p| entry.rule.ports.has(p))
+                && !matches!(entry.to, To::Unevaluated(..))
         });
         numbers.into_iter().map(|n| n as usize).collect()
     }
@@ -272,95 +252,84 @@ impl<'a> Policy<'a> {
         &self.list.entries[number as usize]
     }
 
-    /// Entries that may have a say, in order.
+    /// Entries that may have a say, in order. Of those that could only be named as perhaps
+    /// allowing, a few of each class.
     fn candidates(&self, question: &Question) -> Vec<u32> {
-        let mut numbers: Vec<u32> = Vec::new();
+        let index = &self.index;
+        let mut numbers: Vec<u32> = [&index.anywhere, &index.but_some, &index.few_unknown]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
         match &question.what {
             What::Names(globs) => {
                 for glob in globs {
-                    let tail = glob.tail();
-                    self.ending_in_part(tail, &mut numbers);
-                    let longer = self.tails.partition_point(|&(other, _)| other < tail);
-                    let longer = self.tails[longer..].iter();
-                    numbers.extend(
-                        longer.take_while(|(other, _)| other.starts_with(tail)).map(|&(_, n)| n),
-                    );
+                    index.meeting(glob, &mut numbers);
+                    index.perhaps_meeting(glob, &mut numbers);
                 }
-                numbers.extend(&self.anywhere);
-                numbers.extend(&self.nets);
+                numbers.extend(&index.few_nets);
             }
             What::Nets(wanted) => {
-                let near = |&&n: &&u32| match &self.entry(n).to {
-                    To::Nets(nets) => nets.intersects(wanted),
-                    _ => false,
-                };
-                numbers.extend(&self.anywhere);
-                numbers.extend(self.nets.iter().filter(near));
+                for &(first, last) in wanted.ranges() {
+                    index.within(first, last, &mut numbers);
+                }
                 // Names could lead to these addresses.
-                numbers.extend(self.tails.iter().map(|&(_, n)| n));
+                numbers.extend(index.few_names.iter().chain(&index.few_perhaps));
             }
             What::Any => {
-                numbers.extend(&self.anywhere);
-                numbers.extend(&self.nets);
-                numbers.extend(self.tails.iter().map(|&(_, n)| n));
+                numbers.extend(index.nets.iter().chain(&index.few_names).chain(&index.few_perhaps));
             }
         }
-        numbers.extend(&self.unevaluated);
         numbers.sort_unstable();
         numbers.dedup();
-        numbers.retain(|&n| {
-            let rule = &self.entry(n).rule;
-            rule.transports.has(question.transport) && rule.ports.intersects(&question.ports)
+        let mut fits: Vec<Option<bool>> = vec![None; index.class_count()];
+        numbers.retain(|&number| {
+            let class = index.class(number);
+            *fits[class as usize].get_or_insert_with(|| {
+                let rule = index.terms(class);
+                rule.transports.has(question.transport) && rule.ports.intersects(&question.ports)
+            })
         });
         numbers
     }
 
-    /// Entries whose names end in the whole tail or in less of it.
-    fn ending_in_part(&self, tail: &[u8], to: &mut Vec<u32>) {
-        for length in 0..=tail.len() {
-            let part = &tail[..length];
-            let from = self.tails.partition_point(|&(other, _)| other < part);
-            let same = self.tails[from..].iter().take_while(|(other, _)| *other == part);
-            to.extend(same.map(|&(_, number)| number));
-        }
+    /// The classes of entries, each once.
+    fn classes_of(&self, numbers: &[u32]) -> Vec<u32> {
+        let mut classes: Vec<u32> = numbers.iter().map(|&n| self.index.class(n)).collect();
+        classes.sort_unstable();
+        classes.dedup();
+        classes
     }
 
-    /// The asked-for ports, cut where some entry's begin or end; alike ports together.
-    fn port_parts(&self, candidates: &[u32], asked: &Ports) -> Vec<Ports> {
+    /// The asked-for ports, cut where some entry's begin or end; alike ports together. `None` for
+    /// too many parts.
+    fn port_parts(&self, candidates: &[u32], asked: &Ports) -> Option<Vec<Ports>> {
         let mut parts = vec![asked.clone()];
-        let mut seen: Vec<&Ports> = Vec::new();
-        for &number in candidates {
-            let ports = &self.entry(number).rule.ports;
-            if ports.contains(asked) || seen.contains(&ports) {
-                continue;
+        for class in self.classes_of(candidates) {
+            let ports = &self.index.terms(class).ports;
+            if !ports.contains(asked) {
+                parts = split(parts, ports)?;
             }
-            seen.push(ports);
-            parts = split(parts, ports);
         }
-        parts
+        Some(parts)
     }
 
-    /// The asked-for clients, cut where some entry's begin or end. `None` is a client that no entry
-    /// mentions.
-    fn client_parts(&self, candidates: &[u32], from: &Who) -> Vec<Option<Nets>> {
+    /// The asked-for clients, cut where some entry's begin or end; `None` in the list is a client
+    /// that no entry mentions. `None` for too many parts.
+    fn client_parts(&self, candidates: &[u32], from: &Who) -> Option<Vec<Option<Nets>>> {
         let asked = match from {
             Who::All(nets) => nets.clone(),
             Who::Some => Nets::all(),
         };
         let mut parts = vec![asked];
-        let mut seen: Vec<&Nets> = Vec::new();
-        for &number in candidates {
-            if let Some(clients) = &self.entry(number).rule.clients
-                && !seen.contains(&clients)
-            {
-                seen.push(clients);
-                parts = split(parts, clients);
+        let mut mentioned = false;
+        for class in self.classes_of(candidates) {
+            if let Some(clients) = &self.index.terms(class).clients {
+                mentioned = true;
+                parts = split(parts, clients)?;
             }
         }
-        if seen.is_empty() {
-            return vec![None];
-        }
-        parts.into_iter().map(Some).collect()
+        Some(if mentioned { parts.into_iter().map(Some).collect() } else { vec![None] })
     }
 
     fn serves(&self, number: u32, client: Option<u128>) -> bool {
@@ -402,8 +371,8 @@ impl<'a> Policy<'a> {
                 may.iter().any(|m| globs.iter().any(|g| automaton::intersects(m, g)))
             }
             (To::Unevaluated(..), _) => true,
-            // A name may resolve into them, wherever they are on the internet.
-            (To::Nets(nets), What::Names(_)) => taken && is_public(nets),
+            // A name may resolve into them: candidates are those on the internet, or everything.
+            (To::Nets(_), What::Names(_)) => taken,
             // An address may have such a name.
             (To::Names(_), What::Nets(_)) => taken,
             // The rule's own protocol isn't stated, or isn't one that the device looks into.
@@ -443,11 +412,20 @@ impl<'a> Policy<'a> {
         }
         let mut coverage = Coverage::default();
         for glob in globs {
+            // Most candidates end alike and meet all the same.
+            let meets = |at: &usize| {
+                let say: &Say<'_> = &says[*at];
+                say.names.iter().any(|name| automaton::intersects(name, glob))
+            };
+            let met: Vec<usize> = (0..says.len()).filter(meets).collect();
+            let says: Vec<Say<'_>> = met.iter().map(|&at| says[at]).collect();
+            let numbers: Vec<usize> = met.iter().map(|&at| numbers[at]).collect();
             self.decide_glob(glob, &says, &numbers, &mut coverage);
         }
         coverage
     }
 
+    /// Decides on the names of one set by the entries that meet it.
     fn decide_glob(
         &self,
         glob: &Glob,
@@ -455,29 +433,35 @@ impl<'a> Policy<'a> {
         numbers: &[usize],
         coverage: &mut Coverage,
     ) {
+        let has_all = |say: &Say<'_>| say.names.iter().any(|name| automaton::contains(name, glob));
+        if glob.is_exact() {
+            let excepted =
+                |say: &Say<'_>| say.except.iter().any(|name| automaton::contains(name, glob));
+            match says.iter().position(|say| has_all(say) && !excepted(say)) {
+                Some(decides) => coverage.count(self.list, glob, numbers[decides]),
+                None => coverage.gap(glob, None),
+            }
+            return;
+        }
         // Mostly one entry takes it all before any other has a say.
-        let first =
-            says.iter().position(|say| say.names.iter().any(|n| automaton::intersects(n, glob)));
-        let Some(first) = first else {
+        let Some(first) = says.first() else {
             coverage.gap(glob, None);
             return;
         };
-        let takes_all = |say: &Say<'_>| {
-            say.except.is_empty() && say.names.iter().any(|n| automaton::contains(n, glob))
-        };
-        if takes_all(&says[first]) {
-            coverage.count(self.list, glob, numbers[first]);
+        if first.except.is_empty() && has_all(first) {
+            coverage.count(self.list, glob, numbers[0]);
             return;
         }
+        let asked = |name: &&Glob| name.is_exact() && glob.matches_reversed(name.symbols());
         let texts: Vec<(String, usize)> = says
             .iter()
             .enumerate()
             .filter(|(_, say)| say.except.is_empty())
             .flat_map(|(at, say)| {
-                say.names.iter().filter(|g| g.is_exact()).map(move |g| (g.to_string(), at))
+                say.names.iter().filter(asked).map(move |name| (name.to_string(), at))
             })
             .collect();
-        let mut exact: HashMap<&str, usize> = HashMap::new();
+        let mut exact: HashMap<&str, usize> = HashMap::default();
         for (name, at) in &texts {
             exact.entry(name).and_modify(|first| *first = (*first).min(*at)).or_insert(*at);
         }
@@ -489,9 +473,8 @@ impl<'a> Policy<'a> {
         };
         let decided = Automaton::new(glob, says, exact).and_then(|walked| walked.decisions(sort));
         let Some(decided) = decided else {
-            // Too many to tell: what overlaps may or may not do.
             coverage.gap(glob, None);
-            coverage.maybe.insert(numbers[first]);
+            coverage.too_many = true;
             return;
         };
         for decided in decided {
@@ -515,34 +498,37 @@ impl<'a> Policy<'a> {
 
     fn decide_nets(&self, nets: &Nets, app: Option<App>, here: &[u32]) -> Coverage {
         let mut coverage = Coverage::default();
-        let mut left = nets.clone();
-        let mut denied: Vec<(usize, Nets)> = Vec::new();
+        let mut left = Left::of(nets);
+        let mut gaps: Vec<(u128, Option<usize>)> = Vec::new();
+        let all = Nets::all();
         for &number in here {
             let entry = self.entry(number);
-            let all = Nets::all();
             let hit = match &entry.to {
                 To::Nets(nets) => nets,
                 To::Any if entry.except.is_empty() => &all,
                 _ => continue,
             };
-            if left.is_empty() || !self.decides(entry, app) || !hit.intersects(&left) {
+            if left.is_empty() {
+                break;
+            }
+            if !self.decides(entry, app) {
                 continue;
             }
-            let taken = left.intersection(hit);
-            left = left.minus(hit);
+            let Some(lowest) = left.take(hit) else { continue };
             match entry.action {
                 Action::Allow => {
                     coverage.some = true;
                     coverage.allowed_by.insert(number as usize);
                 }
-                Action::Deny => denied.push((number as usize, taken)),
+                Action::Deny if gaps.len() < MAX_MAYBE => {
+                    gaps.push((lowest, Some(number as usize)));
+                }
+                Action::Deny => {}
             }
         }
-        denied.truncate(MAX_MAYBE);
-        let gaps = denied.iter().map(|(number, nets)| (nets, Some(*number))).chain([(&left, None)]);
-        for (nets, denied_by) in gaps.filter(|(nets, _)| !nets.is_empty()) {
-            let example = nets.example().map(|addr| addr.to_string()).unwrap_or_default();
-            coverage.gaps.push(Gap::new(&example, denied_by));
+        gaps.extend(left.lowest().map(|lowest| (lowest, None)));
+        for (lowest, denied_by) in gaps {
+            coverage.gaps.push(Gap::new(&address(lowest).to_string(), denied_by));
         }
         coverage
     }
@@ -600,6 +586,17 @@ impl Coverage {
         Self { gaps: vec![gap], ..Self::default() }
     }
 
+    /// Of a question that too many entries have a say in.
+    fn not_told(question: &Question) -> Self {
+        let example = match &question.what {
+            What::Names(globs) => globs.first().map(automaton::example),
+            What::Nets(nets) => nets.example().map(|addr| addr.to_string()),
+            What::Any => None,
+        };
+        let coverage = Self::unknown(example.as_deref().unwrap_or("*"), &question.ports);
+        Self { too_many: true, ..coverage }
+    }
+
     fn gap(&mut self, glob: &Glob, denied_by: Option<usize>) {
         self.gaps.push(Gap::new(&automaton::example(glob), denied_by));
     }
@@ -628,6 +625,7 @@ impl Coverage {
         };
         for (clients, part) in parts {
             self.some |= part.some;
+            self.too_many |= part.too_many;
             self.allowed_by.extend(part.allowed_by);
             self.maybe.extend(part.maybe);
             for gap in part.gaps {
@@ -651,31 +649,11 @@ impl Coverage {
     }
 }
 
-/// Cuts each part in what is inside and what is outside.
-fn split<T: super::intervals::Step>(
-    parts: Vec<Intervals<T>>,
-    by: &Intervals<T>,
-) -> Vec<Intervals<T>> {
+/// Cuts each part in what is inside and what is outside; `None` for too many parts.
+fn split<T: Step>(parts: Vec<Intervals<T>>, by: &Intervals<T>) -> Option<Vec<Intervals<T>>> {
     let halves = parts.iter().flat_map(|part| [part.intersection(by), part.minus(by)]);
-    halves.filter(|half| !half.is_empty()).collect()
-}
-
-/// True when some of the addresses are reachable over the internet: not private (RFC 1918),
-/// shared (RFC 6598), loopback or link-local, and not unique local (RFC 4193).
-fn is_public(nets: &Nets) -> bool {
-    const LOCAL: [&str; 9] = [
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "fc00::/7",
-        "fe80::/10",
-        "::1/128",
-    ];
-    let local = Nets::of(LOCAL.iter().filter_map(|net| net.parse().ok()));
-    !local.contains(nets)
+    let parts: Vec<_> = halves.filter(|half| !half.is_empty()).collect();
+    (parts.len() <= MAX_PARTS).then_some(parts)
 }
 
 #[cfg(test)]
@@ -685,7 +663,7 @@ mod tests {
         *,
     };
     use proptest::prelude::*;
-    use std::sync::Arc;
+    use std::{collections::BTreeMap, sync::Arc};
 
     /// All names over these characters that are long enough to tell the sets below apart.
     fn names() -> Vec<String> {
@@ -800,6 +778,49 @@ mod tests {
                 prop_assert!(asked.iter().any(|g| g.matches(&gap.example)));
                 prop_assert!(ports.contains(&gap.ports) && !gap.ports.is_empty());
             }
+        }
+
+        #[test]
+        fn the_index_leaves_out_only_what_has_no_say(
+            entries in prop::collection::vec(entry(), 0..30),
+            (set, net, sort) in (prop::sample::select(&SETS[..]), prop::sample::select(&NETS[..]), 0..3),
+            (port, more) in (1..4_u16, 0..3_u16),
+            app in prop::sample::select(&[App::Https, App::Other][..]),
+        ) {
+            let list = Allowlist { entries, notes: Vec::new() };
+            let policy = Policy::new(&list);
+            let question = Question {
+                what: match sort {
+                    0 => What::Names(globs(set)),
+                    1 => What::Nets(nets(net)),
+                    _ => What::Any,
+                },
+                transport: Transport::Tcp,
+                ports: Ports::new([(port, port + more)]),
+                app: Some(app),
+                from: Who::All(nets("10.0.0.0/30")),
+            };
+            // The entries for private addresses are never named as what a name may resolve into.
+            let all: Vec<u32> = (0..list.entries.len() as u32)
+                .filter(|&n| match &list.entries[n as usize].to {
+                    To::Nets(nets) => sort != 0 || nets.is_everywhere(),
+                    _ => true,
+                })
+                .filter(|&n| list.entries[n as usize].rule.ports.intersects(&question.ports))
+                .collect();
+            let (found, wanted) = (policy.ask(&question), policy.ask_among(&all, &question));
+            // Entries without a say may cut ports and clients into more parts.
+            let gaps = |coverage: &Coverage| {
+                let mut gaps: BTreeMap<_, Ports> = BTreeMap::new();
+                for Gap { example, denied_by, ports, .. } in coverage.gaps.clone() {
+                    let all = gaps.entry((example, denied_by)).or_insert_with(Ports::empty);
+                    *all = all.union(&ports);
+                }
+                gaps
+            };
+            prop_assert_eq!(gaps(&found), gaps(&wanted));
+            let rest = |coverage: Coverage| Coverage { gaps: Vec::new(), ..coverage };
+            prop_assert_eq!(rest(found), rest(wanted));
         }
 
         #[test]

@@ -11,12 +11,15 @@ use egress_auditor::{
         self, Allowlist, Context as ReadContext, Diff, FqdnTags, Input, Policy, Seen, diff,
         read_report, write_markdown, write_text,
     },
-    catalog::{Level, ServiceTags},
+    catalog::{Level, ServiceTags, Site},
+    source::SourceError,
+    verdict::judge,
 };
 
 use super::{
-    EXIT_FINDINGS,
-    site::{SiteArgs, read_text},
+    EXIT_ERROR, EXIT_FINDINGS, Inputs,
+    read::read,
+    site::{SiteArgs, read_text, resolvers},
 };
 
 /// Compare what is required, what the firewall allows, and what was seen.
@@ -25,6 +28,7 @@ use super::{
 Examples:
   egress-auditor diff --profile site.toml --allowlist policy.json
   egress-auditor diff --allowlist squid.conf --report report.json --format md
+  egress-auditor diff --profile site.toml --allowlist policy.json captures/
   az network firewall policy rule-collection-group list -g RG --policy-name P | \\
     egress-auditor diff --profile site.toml --service-tags ServiceTags_Public.json --allowlist -
 
@@ -37,9 +41,14 @@ pub(crate) struct Args {
     #[command(flatten)]
     allowlist: AllowlistArgs,
 
-    /// What was seen: the output of `audit --format json`.
+    /// What was seen: capture files as `audit` takes them, folders of them, or `-` for standard
+    /// input.
+    #[arg(value_name = "CAPTURE|DIR|-")]
+    captures: Vec<PathBuf>,
+
+    /// What was seen: the output of `audit --format json`; repeatable.
     #[arg(long, value_name = "REPORT.json")]
-    report: Option<PathBuf>,
+    report: Vec<PathBuf>,
 
     /// How to write the differences.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -136,7 +145,7 @@ impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let (site, tags) = self.site.load()?;
         let list = self.allowlist.reading.read(&self.allowlist.allowlist, tags.as_ref())?;
-        let seen = self.report.as_deref().map(load_report).transpose()?;
+        let (seen, errors) = self.seen(&site)?;
         let found = diff(&site, &Policy::new(&list), seen.as_deref());
         let mut out = BufWriter::new(io::stdout().lock());
         match self.format {
@@ -148,8 +157,37 @@ impl Args {
             }
         }
         out.flush()?;
-        let failed = self.fail_on.iter().any(|class| class.selects(&found));
-        Ok(if failed { ExitCode::from(EXIT_FINDINGS) } else { ExitCode::SUCCESS })
+        for error in &errors {
+            eprintln!("egress-auditor: {error}");
+        }
+        Ok(match () {
+            () if !errors.is_empty() => ExitCode::from(EXIT_ERROR),
+            () if self.fail_on.iter().any(|class| class.selects(&found)) => {
+                ExitCode::from(EXIT_FINDINGS)
+            }
+            () => ExitCode::SUCCESS,
+        })
+    }
+
+    /// What reports and captures show; `None` when there are neither. Also what of the captures
+    /// couldn't be read.
+    fn seen(&self, site: &Site) -> anyhow::Result<(Option<Vec<Seen>>, Vec<SourceError>)> {
+        if self.report.is_empty() && self.captures.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let mut seen = Vec::new();
+        for report in &self.report {
+            seen.extend(load_report(report)?);
+        }
+        if self.captures.is_empty() {
+            return Ok((Some(seen), Vec::new()));
+        }
+        let inputs = Inputs::of_files(self.captures.clone());
+        let reading = read(&inputs, resolvers(site.profile()), &mut ())?;
+        // The same form as a report's, so that both ways give the same.
+        let destinations = serde_json::to_value(judge(&reading.census, site).destinations)?;
+        seen.extend(serde_json::from_value::<Vec<Seen>>(destinations)?);
+        Ok((Some(seen), reading.errors))
     }
 }
 

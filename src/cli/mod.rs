@@ -70,6 +70,19 @@ pub(crate) struct Inputs {
     filter: Option<String>,
 }
 
+impl Inputs {
+    /// Capture files and folders only.
+    fn of_files(files: Vec<PathBuf>) -> Self {
+        Self {
+            files,
+            #[cfg(feature = "capture")]
+            interface: None,
+            #[cfg(feature = "capture")]
+            filter: None,
+        }
+    }
+}
+
 impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
