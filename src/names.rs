@@ -106,7 +106,7 @@ pub struct Candidate {
 }
 
 /// Everything that DNS told, as far as it was seen.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Knowledge {
     lookups: HashMap<LookupKey, Lookup, RandomState>,
     bindings: HashMap<IpAddr, Vec<Binding>, RandomState>,
@@ -117,6 +117,7 @@ pub struct Knowledge {
 }
 
 /// A resolver's word that an address belongs to a name.
+#[derive(Clone)]
 struct Binding {
     client: IpAddr,
     name: HostName,

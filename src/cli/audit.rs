@@ -8,8 +8,11 @@ use std::{
 use anyhow::Context;
 use clap::ValueEnum;
 use egress_auditor::{
+    catalog::Site,
     report::{ProfileUsed, Report, write_json, write_text},
-    verdict::{Class, DestinationFinding, Flag, Verdict, judge},
+    scan::Census,
+    source::InputStats,
+    verdict::{Class, DestinationFinding, Findings, Flag, Verdict, judge},
 };
 
 use super::{
@@ -25,15 +28,20 @@ Examples:
   egress-auditor audit node.pcap
   egress-auditor audit --profile site.toml --format json captures/ > report.json
   tcpdump -w - -i eth0 | egress-auditor audit -
+  egress-auditor audit -i eth0 --window 60s -o report.txt
 
 Exit codes: 0 nothing found, 1 findings selected by --fail-on, 2 usage or input error (a damaged
 capture still gives the report of what could be read).")]
 pub(crate) struct Args {
     #[command(flatten)]
-    inputs: Inputs,
+    pub(super) inputs: Inputs,
 
     #[command(flatten)]
-    site: SiteArgs,
+    pub(super) site: SiteArgs,
+
+    #[cfg(feature = "capture")]
+    #[command(flatten)]
+    pub(super) watch: super::watch::WatchArgs,
 
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -41,7 +49,7 @@ pub(crate) struct Args {
 
     /// Write the report to this file instead of standard output.
     #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(super) output: Option<PathBuf>,
 
     /// Exit with 1 when there are findings of these classes; `none` for never.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "blocked")]
@@ -70,16 +78,14 @@ enum FailOn {
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        #[cfg(feature = "capture")]
+        if self.inputs.is_live() {
+            return super::watch::run(&self);
+        }
         let (site, _) = self.site.load()?;
         let reading = read(&self.inputs, resolvers(site.profile()), &mut ())?;
         let findings = judge(&reading.census, &site);
-        let used = ProfileUsed {
-            file: self.site.profile.as_ref().map(|path| path.display().to_string()),
-            unbound: site.profile().unbound(site.rules().iter().map(|site_rule| &site_rule.rule)),
-            profile: site.profile().clone(),
-        };
-        let census = &reading.census;
-        let report = Report::new(&reading.inputs, census, used, findings);
+        let report = self.report(&site, &reading.census, &reading.inputs, findings);
         self.write(&report)?;
         if reading.interrupted {
             eprintln!("egress-auditor: interrupted: the report covers what was read until then");
@@ -87,16 +93,37 @@ impl Args {
         for error in &reading.errors {
             eprintln!("egress-auditor: {error}");
         }
-        Ok(match () {
-            () if !reading.errors.is_empty() => ExitCode::from(EXIT_ERROR),
-            () if self.fail_on.iter().any(|class| class.selects(&report)) => {
-                ExitCode::from(EXIT_FINDINGS)
-            }
-            () => ExitCode::SUCCESS,
+        Ok(match reading.errors.is_empty() {
+            true => self.verdict(&report),
+            false => ExitCode::from(EXIT_ERROR),
         })
     }
 
-    fn write(&self, report: &Report) -> anyhow::Result<()> {
+    /// Puts the report together.
+    pub(super) fn report(
+        &self,
+        site: &Site,
+        census: &Census,
+        inputs: &[InputStats],
+        findings: Findings,
+    ) -> Report {
+        let used = ProfileUsed {
+            file: self.site.profile.as_ref().map(|path| path.display().to_string()),
+            unbound: site.profile().unbound(site.rules().iter().map(|site_rule| &site_rule.rule)),
+            profile: site.profile().clone(),
+        };
+        Report::new(inputs, census, used, findings)
+    }
+
+    /// What to exit with after this report.
+    pub(super) fn verdict(&self, report: &Report) -> ExitCode {
+        match self.fail_on.iter().any(|class| class.selects(report)) {
+            true => ExitCode::from(EXIT_FINDINGS),
+            false => ExitCode::SUCCESS,
+        }
+    }
+
+    pub(super) fn write(&self, report: &Report) -> anyhow::Result<()> {
         match &self.output {
             None => self.write_to(report, &mut BufWriter::new(io::stdout().lock()))?,
             Some(path) => {
@@ -108,7 +135,7 @@ impl Args {
         Ok(())
     }
 
-    fn write_to(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write_to(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
         match self.format {
             Format::Text => write_text(report, out)?,
             Format::Json => write_json(report, out)?,

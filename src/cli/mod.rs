@@ -3,11 +3,19 @@
 mod allowlist;
 mod audit;
 mod catalog;
+#[cfg(feature = "capture")]
+mod delta;
 mod diff;
+#[cfg(feature = "capture")]
+mod live;
 mod observe;
 mod profile;
 mod read;
 mod site;
+#[cfg(feature = "capture")]
+mod watch;
+#[cfg(feature = "capture")]
+mod window;
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
@@ -59,15 +67,19 @@ pub(crate) struct Inputs {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    /// Capture live on this interface, or on `any`; Ctrl-C ends it with the report.
     #[cfg(feature = "capture")]
-    #[arg(short = 'i', long = "interface", value_name = "IFACE", conflicts_with = "files")]
-    interface: Option<String>,
+    #[command(flatten)]
+    live: live::LiveArgs,
+}
 
-    /// Capture only what this filter lets through (pcap-filter(7) syntax), with -i.
-    #[cfg(feature = "capture")]
-    #[arg(long, value_name = "EXPRESSION", requires = "interface")]
-    filter: Option<String>,
+impl Inputs {
+    /// True when the packets come from interfaces.
+    fn is_live(&self) -> bool {
+        #[cfg(feature = "capture")]
+        return self.live.is_live();
+        #[cfg(not(feature = "capture"))]
+        false
+    }
 }
 
 impl Inputs {
@@ -75,10 +87,9 @@ impl Inputs {
     fn of_files(files: Vec<PathBuf>) -> Self {
         Self {
             files,
+            threads: None,
             #[cfg(feature = "capture")]
-            interface: None,
-            #[cfg(feature = "capture")]
-            filter: None,
+            live: live::LiveArgs::default(),
         }
     }
 }

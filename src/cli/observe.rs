@@ -47,7 +47,12 @@ impl<W: Write> Sink for Lines<W> {
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let mut lines = Lines { out: io::BufWriter::new(io::stdout().lock()), failed: None };
+        // Live, whoever reads the lines wants each at once.
+        let out: Box<dyn Write> = match self.inputs.is_live() {
+            true => Box::new(io::stdout().lock()),
+            false => Box::new(io::BufWriter::new(io::stdout().lock())),
+        };
+        let mut lines = Lines { out, failed: None };
         let profile = site::load_profile(self.profile.as_deref())?;
         let reading = read(&self.inputs, site::resolvers(&profile), &mut lines)?;
         if let Some(error) = lines.failed {

@@ -18,6 +18,8 @@ use egress_auditor::{
 };
 
 use super::Inputs;
+#[cfg(feature = "capture")]
+use super::live::{LiveArgs, PATIENCE};
 
 /// What the inputs gave.
 pub(crate) struct Reading {
@@ -41,8 +43,8 @@ pub(crate) fn read(
     let stop = stop_on_signals()?;
     let mut scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers);
     #[cfg(feature = "capture")]
-    if let Some(interface) = &inputs.interface {
-        return live(interface, inputs.filter.clone(), &stop, scanner, sink);
+    if inputs.live.is_live() {
+        return live(&inputs.live, &stop, scanner, sink);
     }
     if inputs.files.is_empty() {
         bail!("nothing to read: name capture files, `-` for standard input, or -i IFACE");
@@ -118,53 +120,30 @@ fn push_all(
 
 #[cfg(feature = "capture")]
 fn live(
-    interface: &str,
-    filter: Option<String>,
+    args: &LiveArgs,
     stop: &Arc<AtomicBool>,
     mut scanner: Scanner,
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
-    use egress_auditor::source::{Format, Live, LiveOptions};
-    let options = LiveOptions { filter, ..LiveOptions::default() };
-    let mut capture = Live::open(interface, 0, &options)?;
-    // On a quiet interface nothing but this wakes the capture up.
-    let (breaker, raised) = (capture.breaker(), Arc::clone(stop));
-    std::thread::spawn(move || {
-        while !raised.load(Ordering::Relaxed) {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+    let mut rings = args.open()?;
+    eprintln!("egress-auditor: capturing on {}; Ctrl-C ends it", args.interface.join(", "));
+    let mut errors = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        if let Err(error) = rings.turn(PATIENCE, |frame| scanner.push(frame, sink)) {
+            errors.push(error);
+            break;
         }
-        breaker.stop();
-    });
-    eprintln!("egress-auditor: capturing on {interface}; Ctrl-C ends it with the report");
-    let result = capture.for_each(stop, |frame| {
-        scanner.push(&frame, sink);
-        ControlFlow::Continue(())
-    });
-    let kernel = capture.kernel_stats()?;
-    let (frames, bytes) = capture.counted();
+    }
+    rings.drain(|frame| scanner.push(frame, sink));
+    let stats = rings.stats();
     let mut census = scanner.finish().conclude(sink);
-    census.counters.dropped = kernel.dropped + kernel.if_dropped;
-    let span = census.counters.span;
-    let stats = InputStats {
-        path: interface.into(),
-        format: Format::Live,
-        link_types: vec![capture.link()],
-        frames,
-        bytes,
-        first: span.map(|(first, _)| first),
-        last: span.map(|(_, last)| last),
-        truncated: None,
-    };
-    Ok(Reading {
-        census,
-        inputs: vec![stats],
-        errors: result.err().into_iter().collect(),
-        interrupted: false,
-    })
+    census.counters.dropped = stats.iter().map(|s| s.kernel.dropped + s.kernel.if_dropped).sum();
+    let inputs = stats.into_iter().map(|stats| stats.input).collect();
+    Ok(Reading { census, inputs, errors, interrupted: false })
 }
 
 /// A flag that SIGINT and SIGTERM raise. A second signal ends the process at once.
-fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
     use signal_hook::{consts::TERM_SIGNALS, flag};
     let stop = Arc::new(AtomicBool::new(false));
     for &signal in TERM_SIGNALS {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -31,7 +32,21 @@ pub(super) struct SiteArgs {
 impl SiteArgs {
     /// The site, and the service tags that the user gave.
     pub(super) fn load(&self) -> anyhow::Result<(Site, Option<ServiceTags>)> {
+        self.load_for(&[])
+    }
+
+    /// The same for a host with these addresses: without a profile, they are local.
+    pub(super) fn load_for(&self, own: &[IpAddr]) -> anyhow::Result<(Site, Option<ServiceTags>)> {
         let mut profile = load_profile(self.profile.as_deref())?;
+        if self.profile.is_none() {
+            let local = &mut profile.network.local;
+            let all = own.iter().filter(|addr| !addr.is_loopback() && !addr.is_unspecified());
+            for &addr in all {
+                if !local.iter().any(|net| net.contains(&addr)) {
+                    local.push(addr.into());
+                }
+            }
+        }
         let base = choose_catalogs(&mut profile, &self.catalog, self.profile.as_deref());
         let catalogs = load_catalogs(&profile, base)?;
         let tags = self.service_tags.as_deref().map(load_tags).transpose()?;

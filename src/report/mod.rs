@@ -56,6 +56,37 @@ pub struct Input {
     pub last: Option<Timestamp>,
     /// Where and why reading ended early.
     pub truncated: Option<String>,
+    /// What only a live capture tells; absent for files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<LiveInput>,
+}
+
+/// What a live capture tells beside its frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LiveInput {
+    /// Frames that passed the filter, as the kernel counted them.
+    pub received: u64,
+    /// Frames that were lost because the kernel's buffer was full.
+    pub dropped: u64,
+    /// Frames that the interface or its driver lost, as far as the system tells.
+    pub interface_dropped: u64,
+    /// The user's filter.
+    pub filter: Option<String>,
+    /// True when the kernel dropped the bulk of downloads: bytes that came in are too few.
+    pub prefilter: bool,
+    /// The latest times in which the interface was down or gone, and nothing was seen.
+    pub gaps: Vec<GapSpan>,
+    /// How many there were.
+    pub gap_count: u64,
+}
+
+/// A time of which nothing was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GapSpan {
+    /// The last time that the interface was known to be up.
+    pub from: Timestamp,
+    /// When it was back; null while it is away.
+    pub to: Option<Timestamp>,
 }
 
 /// What the capture could and couldn't show.
@@ -134,6 +165,7 @@ impl Input {
             first: stats.first,
             last: stats.last,
             truncated: stats.truncated.as_ref().map(ToString::to_string),
+            live: None,
         }
     }
 }

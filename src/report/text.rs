@@ -3,7 +3,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::Report;
+use super::{LiveInput, Report};
 use crate::verdict::{
     Class, DestinationFinding, Evidence, Flag, NamedBy, Outcome, Outcomes, RuleFinding,
     TargetFinding, Verdict,
@@ -72,6 +72,9 @@ fn head(report: &Report, out: &mut impl Write) -> io::Result<()> {
         if let Some(damage) = &input.truncated {
             writeln!(out, "            READ ONLY IN PART: {}", printable(damage))?;
         }
+        if let Some(live) = &input.live {
+            captured(live, out)?;
+        }
     }
     profile(report, out)?;
     coverage(report, out)?;
@@ -86,6 +89,30 @@ fn head(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "  seen      {} unexpected, {} ambiguous, {} conditional, {} internal destinations",
         seen.unexpected, seen.ambiguous, seen.conditional, seen.internal
     )
+}
+
+/// What was kept from a live capture.
+fn captured(live: &LiveInput, out: &mut impl Write) -> io::Result<()> {
+    if let Some(filter) = &live.filter {
+        writeln!(out, "            only what passes the filter `{}`", printable(filter))?;
+    }
+    if live.prefilter {
+        writeln!(
+            out,
+            "            without the bulk of downloads (--prefilter): bytes in are too few, and \
+             certificates may be missed"
+        )?;
+    }
+    if let Some(last) = live.gaps.last() {
+        let until = last.to.map_or_else(|| "now".to_owned(), |to| to.to_string());
+        let (count, from) = (live.gap_count, last.from);
+        writeln!(
+            out,
+            "            NOTHING SEEN while the interface was away, {count} times, last from \
+             {from} to {until}"
+        )?;
+    }
+    Ok(())
 }
 
 fn profile(report: &Report, out: &mut impl Write) -> io::Result<()> {

@@ -16,12 +16,19 @@ pub(super) struct Held {
     pub(super) frames: Vec<Kept>,
 }
 
+impl Held {
+    pub(super) fn snapshot(&self) -> Self {
+        Self { before: self.before.snapshot(), frames: self.frames.clone() }
+    }
+}
+
 /// Times that a stretch is cut; each costs about as much as a merge.
 pub(super) const MAX_HELD: usize = 256;
 /// Frames kept in all.
 pub(super) const MAX_KEPT: usize = 4096;
 
 /// A frame with bytes of its own.
+#[derive(Clone)]
 pub(super) struct Kept {
     stamp: Stamp,
     link: LinkType,

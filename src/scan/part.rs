@@ -33,7 +33,7 @@ pub(super) struct Opening {
 }
 
 /// One connection, or as much of it as a stretch of capture holds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Part {
     transport: Transport,
     pub(super) tally: Tally,
@@ -47,7 +47,7 @@ pub(super) struct Part {
     content: Content,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Content {
     /// Interpreted as it comes; `None` until there is payload.
     Settled(Option<Box<Talk>>),
@@ -59,7 +59,7 @@ enum Content {
 }
 
 /// What a connection that is taken to begin in its stretch told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Guess {
     talk: Option<Box<Talk>>,
     /// The first packets: they may be copies of the stretch before's last ones.
@@ -78,7 +78,7 @@ pub(super) enum Beginning {
 }
 
 /// What a tentative connection keeps, to be interpreted when its beginning is known.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Log {
     /// The first packets, not even counted: they may be copies of the stretch before's last ones.
     early: Vec<Heard<Kept>>,

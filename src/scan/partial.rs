@@ -92,6 +92,25 @@ impl Partial {
         }
     }
 
+    /// A copy to conclude while the capture goes on. Fragments that wait for others stay behind.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        Self {
+            place: self.place,
+            held: self.held.iter().map(Held::snapshot).collect(),
+            decoder: None,
+            counters: self.counters.clone(),
+            names: self.names.clone(),
+            connections: self.connections.clone(),
+            heads: self.heads.clone(),
+            open: self.open.clone(),
+            limits: self.limits,
+            resolvers: Arc::clone(&self.resolvers),
+            backing: self.backing.clone(),
+            spoiled: self.spoiled,
+        }
+    }
+
     /// Makes what is kept independent of the backing.
     pub(super) fn detach(&mut self) {
         let Some(backing) = self.backing.take() else { return };

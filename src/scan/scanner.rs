@@ -132,7 +132,7 @@ impl Scanner {
     }
 
     /// Goes on after a stretch. What it holds stays with it.
-    pub(super) fn resume(mut partial: Partial) -> Self {
+    pub fn resume(mut partial: Partial) -> Self {
         let limits = partial.limits;
         let mut table = Table::new(limits.flows);
         for (key, part) in std::mem::take(&mut partial.open) {

@@ -39,7 +39,7 @@ impl Chunk<Kept> {
 }
 
 /// The payload of a flow on its way from segments to facts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Talk {
     streams: [Prefix; 2],
     conversation: Conversation,

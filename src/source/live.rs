@@ -1,11 +1,8 @@
-use std::{
-    ops::ControlFlow,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::net::IpAddr;
 
-use pcap::{Active, Capture, Device, Error, Precision};
+use pcap::{Active, Capture, Device, Error, Packet, Precision};
 
-use super::{End, Frame, LinkType, SourceError, stats::Tally};
+use super::{Frame, LinkType, SourceError, prefilter::prefilter, stats::Tally};
 use crate::base::{FrameId, Stamp, Timestamp};
 
 /// How to capture.
@@ -15,14 +12,24 @@ pub struct LiveOptions {
     pub snap_len: u32,
     /// Bytes of the kernel's buffer.
     pub buffer: u32,
+    /// Ask the interface for all frames on its wire, not just those for this host.
+    pub promiscuous: bool,
     /// A filter in pcap-filter(7) syntax.
     pub filter: Option<String>,
+    /// Let the kernel drop the bulk of downloads too: see [`prefilter`].
+    pub prefilter: bool,
 }
 
 impl Default for LiveOptions {
-    /// Whole frames, a buffer of 64 MiB, no filter.
+    /// Whole frames, a buffer of 64 MiB, this host's frames, no filter.
     fn default() -> Self {
-        Self { snap_len: 262_144, buffer: 64 << 20, filter: None }
+        Self {
+            snap_len: 262_144,
+            buffer: 64 << 20,
+            promiscuous: false,
+            filter: None,
+            prefilter: false,
+        }
     }
 }
 
@@ -33,12 +40,12 @@ pub struct KernelStats {
     pub received: u64,
     /// Frames that were lost because the buffer was full.
     pub dropped: u64,
-    /// Frames that the interface or its driver lost.
+    /// Frames that the interface or its driver lost, as far as the system tells.
     pub if_dropped: u64,
 }
 
-/// An open interface.
-pub struct Live {
+/// An open interface. Reading never waits.
+pub(super) struct Live {
     name: String,
     handle: Capture<Active>,
     link: LinkType,
@@ -46,30 +53,28 @@ pub struct Live {
     unit: u64,
     input: u32,
     tally: Tally,
-}
-
-/// Ends a live capture from another thread.
-pub struct Breaker(pcap::BreakLoop);
-
-impl Breaker {
-    /// Ends [`Live::for_each`].
-    pub fn stop(&self) {
-        self.0.breakloop();
-    }
+    counted: [u32; 3],
+    kernel: KernelStats,
+    notes: Vec<String>,
 }
 
 /// How long the kernel gathers frames before it hands them over. Immediate mode isn't used: it
 /// selects libpcap's slower ring, and drops frames.
-const TIMEOUT_MS: i32 = 100;
+pub(super) const TIMEOUT_MS: u16 = 50;
 
 impl Live {
-    /// Starts to capture on an interface, or on all of them (`any`, on Linux), not promiscuously.
-    /// `input` is the index that the frames carry.
+    /// Starts to capture on an interface, or on all of them (`any`, on Linux). `input` is the index
+    /// that the frames carry; their numbers go on after `before`.
     ///
     /// # Errors
     ///
     /// When there is no such interface, the right to capture is missing, or the filter is wrong.
-    pub fn open(name: &str, input: u32, options: &LiveOptions) -> Result<Self, SourceError> {
+    pub(super) fn open(
+        name: &str,
+        input: u32,
+        before: Tally,
+        options: &LiveOptions,
+    ) -> Result<Self, SourceError> {
         let fail = |error: Error| SourceError::Interface {
             name: name.to_owned(),
             what: explain(error, name),
@@ -79,114 +84,149 @@ impl Live {
             true => Precision::Nano,
             false => Precision::Micro,
         };
+        let mut notes = Vec::new();
+        // libpcap warns of this, and the binding takes the warning for an error.
+        if options.promiscuous && name == "any" {
+            notes.push("`any` can't be promiscuous: frames to other hosts aren't seen".to_owned());
+        }
         let size = |bytes: u32| i32::try_from(bytes).unwrap_or(i32::MAX);
         let mut handle = Capture::from_device(name)
             .map_err(fail)?
-            .promisc(false)
+            .promisc(options.promiscuous && name != "any")
             .snaplen(size(options.snap_len))
             .buffer_size(size(options.buffer))
-            .timeout(TIMEOUT_MS)
+            .timeout(i32::from(TIMEOUT_MS))
             .precision(precision)
             .open()
+            .and_then(Capture::setnonblock)
             .map_err(fail)?;
-        if let Some(filter) = &options.filter {
+        let wanted = options.filter.as_deref();
+        // On its own first, so that the message is about what the user wrote.
+        if let Some(filter) = wanted {
             handle.filter(filter, true).map_err(|error| SourceError::Interface {
                 name: name.to_owned(),
                 what: format!("the filter \"{filter}\" isn't valid: {}", plain(error)),
             })?;
         }
-        let link = handle.get_datalink().0;
-        Ok(Self {
-            name: name.to_owned(),
-            handle,
-            link: LinkType::from_header(link.unsigned_abs()),
-            unit: if nanoseconds { 1 } else { 1000 },
-            input,
-            tally: Tally::default(),
-        })
-    }
-
-    /// What ends [`Self::for_each`] from another thread, also while no frame comes: the kernel's
-    /// time-out only runs when there is one.
-    pub fn breaker(&mut self) -> Breaker {
-        Breaker(self.handle.breakloop_handle())
-    }
-
-    /// Hands every frame to `on_frame` until it breaks off, or `stop` is set and a [`Breaker`] used.
-    /// Called again, goes on.
-    ///
-    /// # Errors
-    ///
-    /// When the interface goes away.
-    pub fn for_each<F>(&mut self, stop: &AtomicBool, mut on_frame: F) -> Result<End, SourceError>
-    where
-        F: FnMut(Frame<'_>) -> ControlFlow<()>,
-    {
-        while !stop.load(Ordering::Relaxed) {
-            let packet = match self.handle.next_packet() {
-                Ok(packet) => packet,
-                Err(Error::TimeoutExpired) => continue,
-                Err(Error::NoMorePackets) => return Ok(End::Complete),
-                Err(error) => {
-                    return Err(SourceError::Interface {
-                        name: self.name.clone(),
-                        what: format!("capturing ended: {}", plain(error)),
-                    });
-                }
-            };
-            let ts = packet.header.ts;
-            let seconds = u64::try_from(ts.tv_sec).unwrap_or(0);
-            let fraction = u64::try_from(ts.tv_usec).unwrap_or(0);
-            let frame = Frame {
-                stamp: Stamp {
-                    time: Timestamp::from_parts(seconds, fraction.saturating_mul(self.unit)),
-                    frame: FrameId::new(self.input, self.tally.frames + 1),
-                },
-                link: self.link,
-                wire_len: packet.header.len,
-                data: packet.data,
-            };
-            self.tally.count(&frame);
-            if on_frame(frame).is_break() {
-                break;
+        if options.prefilter {
+            let both = wanted.map_or(prefilter(), |f| format!("({f}) and {}", prefilter()));
+            if let Err(error) = handle.filter(&both, true) {
+                notes.push(format!(
+                    "no prefilter on this kind of interface ({}): every frame costs its time",
+                    plain(error)
+                ));
             }
         }
-        Ok(End::Stopped)
+        let link = LinkType::from_header(handle.get_datalink().0.unsigned_abs());
+        let unit = if nanoseconds { 1 } else { 1000 };
+        let (counted, kernel) = Default::default();
+        let name = name.to_owned();
+        Ok(Self { name, handle, link, unit, input, tally: before, counted, kernel, notes })
     }
 
-    /// What the kernel counted.
+    /// Hands out frames that the kernel has ready, about `max` of them at most, and tells how many
+    /// they were.
     ///
     /// # Errors
     ///
     /// When the interface went away.
-    pub fn kernel_stats(&mut self) -> Result<KernelStats, SourceError> {
-        match self.handle.stats() {
-            Ok(stats) => Ok(KernelStats {
-                received: u64::from(stats.received),
-                dropped: u64::from(stats.dropped),
-                if_dropped: u64::from(stats.if_dropped),
-            }),
-            Err(error) => Err(SourceError::Interface {
-                name: self.name.clone(),
-                what: format!("no statistics: {}", plain(error)),
-            }),
+    pub(super) fn read(
+        &mut self,
+        max: usize,
+        mut on_frame: impl FnMut(Frame<'_>),
+    ) -> Result<usize, SourceError> {
+        let Self { handle, link, unit, input, tally, .. } = self;
+        let result = handle.dispatch(Some(max), |packet| {
+            let frame = frame(&packet, *link, *unit, FrameId::new(*input, tally.frames + 1));
+            tally.count(&frame);
+            on_frame(frame);
+        });
+        result.map_err(|error| self.ended(error))
+    }
+
+    /// The next frame, if the kernel has one ready.
+    ///
+    /// # Errors
+    ///
+    /// When the interface went away.
+    pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, SourceError> {
+        let Self { name, handle, link, unit, input, tally, .. } = self;
+        match handle.next_packet() {
+            Ok(packet) => {
+                let frame = frame(&packet, *link, *unit, FrameId::new(*input, tally.frames + 1));
+                tally.count(&frame);
+                Ok(Some(frame))
+            }
+            Err(Error::TimeoutExpired | Error::NoMorePackets) => Ok(None),
+            Err(error) => Err(ended(name, error)),
         }
     }
 
-    /// The interface's name.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// What the kernel counted. To be asked now and then: libpcap's counters have 32 bits.
+    ///
+    /// # Errors
+    ///
+    /// When the interface went away.
+    pub(super) fn kernel_stats(&mut self) -> Result<KernelStats, SourceError> {
+        let stats = self.handle.stats().map_err(|error| self.ended(error))?;
+        let now = [stats.received, stats.dropped, stats.if_dropped];
+        let more = |at: usize| u64::from(now[at].wrapping_sub(self.counted[at]));
+        self.kernel.received += more(0);
+        self.kernel.dropped += more(1);
+        self.kernel.if_dropped += more(2);
+        self.counted = now;
+        Ok(self.kernel)
+    }
+
+    /// What was asked for and can't be had, and what that costs.
+    pub(super) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// How its frames begin.
-    pub fn link(&self) -> LinkType {
+    pub(super) fn link(&self) -> LinkType {
         self.link
     }
 
-    /// Frames handed out, and the sum of their lengths on the wire in bytes.
-    pub fn counted(&self) -> (u64, u64) {
-        (self.tally.frames, self.tally.bytes)
+    /// What was handed out.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
     }
+
+    #[cold]
+    fn ended(&self, error: Error) -> SourceError {
+        ended(&self.name, error)
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsFd for Live {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
+#[cold]
+fn ended(name: &str, error: Error) -> SourceError {
+    let what = format!("capturing ended: {}", plain(error));
+    SourceError::Interface { name: name.to_owned(), what }
+}
+
+#[inline(always)]
+fn frame<'p>(packet: &Packet<'p>, link: LinkType, unit: u64, id: FrameId) -> Frame<'p> {
+    let ts = packet.header.ts;
+    let seconds = u64::try_from(ts.tv_sec).unwrap_or(0);
+    let fraction = u64::try_from(ts.tv_usec).unwrap_or(0);
+    let time = Timestamp::from_parts(seconds, fraction.saturating_mul(unit));
+    let stamp = Stamp { time, frame: id };
+    Frame { stamp, link, wire_len: packet.header.len, data: packet.data }
+}
+
+/// Addresses of an interface, or of all of them (`any`).
+pub fn addresses(name: &str) -> Vec<IpAddr> {
+    let devices = Device::list().unwrap_or_default().into_iter();
+    let fitting = devices.filter(|device| name == "any" || device.name == name);
+    fitting.flat_map(|device| device.addresses).map(|address| address.addr).collect()
 }
 
 /// Names of the interfaces that can be captured on; empty when the system doesn't tell.
@@ -207,9 +247,12 @@ fn explain(error: Error, name: &str) -> String {
     let lower = said.to_ascii_lowercase();
     if lower.contains("permission") || lower.contains("not permitted") {
         return format!(
-            "no right to capture; run as root, or grant CAP_NET_RAW with \
-             `setcap cap_net_raw+ep` on this program ({said})"
+            "no right to capture: run with sudo, or once grant the right to the program, as with \
+             `sudo setcap cap_net_raw+ep \"$(command -v egress-auditor)\"` ({said})"
         );
+    }
+    if lower.contains("not up") || lower.contains("is down") {
+        return format!("the interface is down: `ip link set {name} up` ({said})");
     }
     let known = interfaces();
     if known.iter().any(|interface| interface == name) || name == "any" || known.is_empty() {
@@ -223,55 +266,5 @@ fn plain(error: Error) -> String {
     match error {
         Error::PcapError(message) => message,
         other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_interface_is_answered_with_those_there_are() {
-        let error = match Live::open("no-such-if0", 0, &LiveOptions::default()) {
-            Ok(_) => panic!("opened an interface that can't exist"),
-            Err(error) => error.to_string(),
-        };
-        assert!(error.starts_with("interface no-such-if0: "), "{error}");
-    }
-
-    #[test]
-    fn captures_on_loopback() {
-        let options = LiveOptions { filter: Some("udp".to_owned()), ..LiveOptions::default() };
-        let mut live = match Live::open("lo", 3, &options) {
-            Ok(live) => live,
-            Err(error) => return eprintln!("skipped: {error}"),
-        };
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let to = socket.local_addr().unwrap();
-        socket.send_to(b"seen on the wire", to).unwrap();
-        let mut found = false;
-        let stop = AtomicBool::new(false);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while std::time::Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                }
-                stop.store(true, Ordering::Relaxed);
-            });
-            live.for_each(&stop, |frame| {
-                found |= frame.data.ends_with(b"seen on the wire");
-                assert_eq!(frame.stamp.frame.input(), 3);
-                assert!(frame.stamp.time > Timestamp::from_parts(1_700_000_000, 0));
-                match found {
-                    true => ControlFlow::Break(()),
-                    false => ControlFlow::Continue(()),
-                }
-            })
-            .unwrap();
-            stop.store(true, Ordering::Relaxed);
-        });
-        assert!(found);
-        assert!(live.kernel_stats().unwrap().received >= 1);
     }
 }

@@ -1,10 +1,12 @@
 //! Captures in, frames out: the only room that does capture I/O.
 //!
 //! [`plan`] turns the paths that a user named into [`Input`]s in capture order, [`Capture`] reads
-//! one of them, [`Records`] walks the records of bytes that are in memory already, and `Live` reads
-//! an interface. All of them hand out [`Frame`]s that borrow the bytes they were read into.
+//! one of them, [`Records`] walks the records of bytes that are in memory already, and `Rings` reads
+//! interfaces. All of them hand out [`Frame`]s that borrow the bytes they were read into.
 
 mod capture;
+#[cfg(feature = "capture")]
+mod carrier;
 mod classic;
 mod error;
 mod format;
@@ -14,7 +16,11 @@ mod inputs;
 mod live;
 mod map;
 mod pcapng;
+#[cfg(feature = "capture")]
+mod prefilter;
 mod records;
+#[cfg(feature = "capture")]
+mod rings;
 mod stats;
 mod stream;
 mod stretch;
@@ -27,7 +33,11 @@ pub use format::Format;
 pub use frame::{Frame, LinkType};
 pub use inputs::{Input, Plan, Skipped, plan};
 #[cfg(feature = "capture")]
-pub use live::{Breaker, KernelStats, Live, LiveOptions, interfaces};
+pub use live::{KernelStats, LiveOptions, addresses, interfaces};
+#[cfg(feature = "capture")]
+pub use prefilter::prefilter;
 pub use records::{Cursor, Layout, Records};
+#[cfg(feature = "capture")]
+pub use rings::{Gap, LiveStats, MAX_GAPS, Rings, Turn};
 pub use stats::{InputStats, Progress};
 pub use stretch::{Cutter, Stretch};

@@ -12,7 +12,7 @@ use crate::{
 const MAX_OPENED: usize = 4 * MAX_EXCHANGES;
 
 /// An HTTP/1 connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct HttpTalk {
     client: Side,
     /// Where HTTP begins in the client's and in the server's stream.

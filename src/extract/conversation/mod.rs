@@ -36,7 +36,7 @@ const MAX_DEPTH: u8 = 4;
 ///
 /// Never sees a packet, only contiguous bytes, so that segmentation, reordering and retransmission
 /// make no difference to it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Conversation {
     state: State,
     facts: Facts,
@@ -46,7 +46,7 @@ pub struct Conversation {
     threshold: [usize; 2],
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 enum State {
     /// Nothing is known yet.
     #[default]

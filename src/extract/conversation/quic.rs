@@ -22,7 +22,7 @@ const MAX_TRIES: u32 = 64;
 const CRYPTO_ERRORS: std::ops::RangeInclusive<u64> = 0x100..=0x1ff;
 
 /// A UDP flow that speaks QUIC.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct QuicTalk {
     /// Who sent an Initial that is authentic as a client's.
     client: Option<Side>,

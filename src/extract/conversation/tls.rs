@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// A TLS connection after its ClientHello.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct TlsTalk {
     client: Side,
     ask: Reader,

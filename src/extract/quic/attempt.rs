@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::{
     crypto_stream::CryptoStream,
     frame::{Frame, frames},
@@ -16,7 +18,7 @@ use crate::{
 /// A client's attempt to connect: the Initial packets that one pair of keys protects.
 ///
 /// After a Retry, and after a Version Negotiation, the client makes another one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::extract) struct Attempt {
     version: Version,
     /// The keys come from it.
@@ -31,9 +33,9 @@ pub(in crate::extract) struct Attempt {
 }
 
 /// A ClientHello on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Reading {
-    keys: Keys,
+    keys: Arc<Keys>,
     stream: CryptoStream,
     /// The hello can't be whole before it has this many bytes.
     need: usize,
@@ -62,7 +64,7 @@ impl Attempt {
             client_cid: ConnectionId::new(packet.scid),
             server_cid: None,
             closed: false,
-            reading: Some(Box::new(Reading { keys, stream, need: 0, progress })),
+            reading: Some(Box::new(Reading { keys: Arc::new(keys), stream, need: 0, progress })),
         };
         Some((attempt, payload))
     }

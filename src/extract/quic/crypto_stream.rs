@@ -3,7 +3,7 @@ use std::ops::Range;
 /// The handshake bytes of one direction (RFC 9000 section 19.6), in whatever order they come.
 ///
 /// Bytes that came first stay.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CryptoStream {
     /// Zero where nothing came yet.
     bytes: Vec<u8>,

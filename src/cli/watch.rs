@@ -1,0 +1,397 @@
+//! Live audits: captures, and judges window after window beside that.
+
+use std::{
+    fs::File,
+    io::{self, Seek, Write},
+    net::IpAddr,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, anyhow};
+use egress_auditor::{
+    base::Timestamp,
+    catalog::Site,
+    report::{GapSpan, LiveInput, Report},
+    scan::{Limits, Partial, Place, Scanner},
+    source::{Frame, Gap, InputStats, LiveStats, Rings, SourceError, addresses},
+    verdict::judge,
+};
+
+use super::{
+    EXIT_ERROR, audit,
+    delta::WindowLine,
+    live::PATIENCE,
+    read::stop_on_signals,
+    site::resolvers,
+    window::{Window, Windows},
+};
+
+/// How a live audit goes on.
+#[derive(clap::Args)]
+pub(super) struct WatchArgs {
+    /// Print a line of JSON on standard output for each such stretch of capture time (60s, 5m, 1h),
+    /// with -i: what changed, and what was lost. With -o the report of all so far is written at the
+    /// end of each; without, it is the last line. SIGHUP reads profile and catalogs anew.
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "interface")]
+    window: Option<Duration>,
+}
+
+/// Captures until a signal comes, then reports.
+pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
+    let live = &args.inputs.live;
+    let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
+    let (site, _) = args.site.load_for(&own)?;
+    let rings = live.open()?;
+    let output = args.output.as_deref().map(Output::open).transpose()?;
+    let stop = stop_on_signals()?;
+    let reload = reload_on_signal()?;
+    let scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers(site.profile()));
+    let (snapshots, received) = sync_channel(1);
+    let idle = AtomicBool::new(true);
+    let lines = args.watch.window.is_some();
+    let mut court = Court {
+        args,
+        own: &own,
+        site,
+        before: None,
+        reloaded: false,
+        lines,
+        output,
+        reload: &reload,
+        idle: &idle,
+    };
+    eprintln!(
+        "egress-auditor: capturing on {}; Ctrl-C ends it with the report",
+        live.interface.join(", ")
+    );
+    let mut watcher = Watcher {
+        scanner: Some(scanner),
+        windows: args.watch.window.map(Windows::new),
+        seen: vec![Seen::default(); live.interface.len()],
+        closed: None,
+        snapshots,
+        idle: &idle,
+        not_before: Instant::now(),
+    };
+    let (told, failed) = thread::scope(|scope| {
+        let (court, stop) = (&mut court, &*stop);
+        let judging = scope.spawn(move || {
+            let told = court.sit(&received);
+            // Whatever went wrong, capturing on would be for nothing.
+            stop.store(true, Ordering::Relaxed);
+            told
+        });
+        let failed = watcher.capture(rings, stop).err();
+        drop(watcher);
+        (judging.join(), failed)
+    });
+    let report = told.map_err(|_| anyhow!("judging ended in an internal error"))??;
+    court.conclude(&report)?;
+    if let Some(error) = failed {
+        eprintln!("egress-auditor: {error}");
+        return Ok(ExitCode::from(EXIT_ERROR));
+    }
+    Ok(args.verdict(&report))
+}
+
+/// Reads frames, and hands over what they told at the end of each window.
+struct Watcher<'w> {
+    /// `None` only while it is taken apart.
+    scanner: Option<Scanner>,
+    windows: Option<Windows>,
+    /// What was scanned, by input.
+    seen: Vec<Seen>,
+    /// A window that ended amid a batch of frames.
+    closed: Option<Snapshot>,
+    snapshots: SyncSender<Snapshot>,
+    /// False while the snapshot before is being judged.
+    idle: &'w AtomicBool,
+    /// Snapshots cost capturing time, and may take a small share of it alone.
+    not_before: Instant,
+}
+
+/// What was seen up to some frame.
+struct Snapshot {
+    partial: Partial,
+    seen: Vec<Seen>,
+    /// What the interfaces counted, which may be a little more.
+    live: Vec<LiveStats>,
+    window: Option<Window>,
+    last: bool,
+}
+
+/// What was scanned of one input.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    frames: u64,
+    bytes: u64,
+    span: Option<(Timestamp, Timestamp)>,
+}
+
+impl Watcher<'_> {
+    fn capture(&mut self, mut rings: Rings, stop: &AtomicBool) -> Result<(), SourceError> {
+        let mut result = Ok(());
+        while !stop.load(Ordering::Relaxed) && result.is_ok() {
+            result = rings.turn(PATIENCE, |frame| self.frame(frame)).map(drop);
+            self.close_if_over(rings.horizon());
+            if let Some(snapshot) = self.closed.take() {
+                // There's room for one, and the one before was judged.
+                let _ = self.snapshots.try_send(Snapshot { live: rings.stats(), ..snapshot });
+            }
+        }
+        rings.drain(|frame| self.frame(frame));
+        self.finish(&rings);
+        result
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>) {
+        self.close_if_over(frame.stamp.time);
+        if let Some(seen) = self.seen.get_mut(frame.stamp.frame.input() as usize) {
+            seen.count(frame);
+        }
+        if let Some(scanner) = &mut self.scanner {
+            scanner.push(frame, &mut ());
+        }
+    }
+
+    /// Ends the window that is over by a time, if it can be dealt with now; otherwise it gets
+    /// longer.
+    fn close_if_over(&mut self, now: Timestamp) {
+        let Some(windows) = &mut self.windows else { return };
+        if !windows.is_over(now)
+            || !self.idle.load(Ordering::Acquire)
+            || Instant::now() < self.not_before
+        {
+            return;
+        }
+        let began = Instant::now();
+        let Some(scanner) = self.scanner.take() else { return };
+        let whole = scanner.finish();
+        let partial = whole.snapshot();
+        self.scanner = Some(Scanner::resume(whole));
+        let window = windows.close(now);
+        let (seen, live) = (self.seen.clone(), Vec::new());
+        self.idle.store(false, Ordering::Release);
+        self.closed = Some(Snapshot { partial, seen, live, window, last: false });
+        self.not_before = Instant::now() + began.elapsed() * 10;
+    }
+
+    fn finish(&mut self, rings: &Rings) {
+        let live = rings.stats();
+        let last = self.seen.iter().filter_map(|seen| seen.span).map(|(_, last)| last).max();
+        let end = rings.horizon().max(last.unwrap_or_default());
+        let window = self.windows.as_mut().and_then(|windows| windows.finish(end));
+        if let Some(scanner) = self.scanner.take() {
+            let (partial, seen) = (scanner.finish(), self.seen.clone());
+            // Refused only when nobody judges any more, who will say why.
+            let _ = self.snapshots.send(Snapshot { partial, seen, live, window, last: true });
+        }
+    }
+}
+
+impl Seen {
+    fn count(&mut self, frame: &Frame<'_>) {
+        self.frames += 1;
+        self.bytes += u64::from(frame.wire_len);
+        let time = frame.stamp.time;
+        let (first, last) = self.span.unwrap_or((time, time));
+        self.span = Some((first.min(time), last.max(time)));
+    }
+}
+
+/// Judges snapshots.
+struct Court<'c> {
+    args: &'c audit::Args,
+    own: &'c [IpAddr],
+    site: Site,
+    before: Option<Report>,
+    reloaded: bool,
+    lines: bool,
+    output: Option<Output>,
+    reload: &'c AtomicBool,
+    idle: &'c AtomicBool,
+}
+
+impl Court<'_> {
+    /// Judges one snapshot after another. Gives the report of the last.
+    fn sit(&mut self, snapshots: &Receiver<Snapshot>) -> anyhow::Result<Report> {
+        loop {
+            if self.reload.swap(false, Ordering::Relaxed) {
+                self.read_anew();
+            }
+            let snapshot = match snapshots.recv_timeout(PATIENCE) {
+                Ok(snapshot) => snapshot,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(anyhow!("capturing ended in an internal error"));
+                }
+            };
+            let (window, last) = (snapshot.window, snapshot.last);
+            let report = self.judge(snapshot);
+            if let (Some(window), true) = (window, self.lines) {
+                self.say(&WindowLine::new(window, self.before.as_ref(), &report, self.reloaded))?;
+                self.reloaded = false;
+            }
+            if last {
+                return Ok(report);
+            }
+            if let Some(output) = &mut self.output {
+                output.write(self.args, &report)?;
+            }
+            self.before = Some(report);
+            self.idle.store(true, Ordering::Release);
+        }
+    }
+
+    /// Writes the last report to where it was asked for.
+    fn conclude(mut self, report: &Report) -> anyhow::Result<()> {
+        match &mut self.output {
+            Some(output) => output.write(self.args, report),
+            None if self.lines => self.say(&LastLine { event: "report", report }),
+            None => self.args.write(report),
+        }
+    }
+
+    fn judge(&self, snapshot: Snapshot) -> Report {
+        let Snapshot { partial, seen, mut live, .. } = snapshot;
+        for (stats, seen) in live.iter_mut().zip(seen) {
+            let Seen { frames, bytes, span } = seen;
+            let (first, last) = (span.map(|(first, _)| first), span.map(|(_, last)| last));
+            stats.input = InputStats { frames, bytes, first, last, ..stats.input.clone() };
+        }
+        let mut census = partial.conclude(&mut ());
+        census.counters.dropped =
+            live.iter().map(|stats| stats.kernel.dropped + stats.kernel.if_dropped).sum();
+        let findings = judge(&census, &self.site);
+        let inputs: Vec<_> = live.iter().map(|stats| stats.input.clone()).collect();
+        let mut report = self.args.report(&self.site, &census, &inputs, findings);
+        for (input, stats) in report.inputs.iter_mut().zip(&live) {
+            input.live = Some(self.live_input(stats));
+        }
+        report
+    }
+
+    fn live_input(&self, stats: &LiveStats) -> LiveInput {
+        let live = &self.args.inputs.live;
+        let span = |&Gap { from, to }: &Gap| GapSpan { from, to };
+        LiveInput {
+            received: stats.kernel.received,
+            dropped: stats.kernel.dropped,
+            interface_dropped: stats.kernel.if_dropped,
+            filter: live.filter.clone(),
+            prefilter: live.prefilter,
+            gaps: stats.gaps.iter().map(span).collect(),
+            gap_count: stats.gap_count,
+        }
+    }
+
+    /// Takes profile, catalogs and service tags as they are now, unless something is wrong in them.
+    fn read_anew(&mut self) {
+        match self.args.site.load_for(self.own) {
+            Ok((site, _)) => {
+                if resolvers(site.profile()) != resolvers(self.site.profile()) {
+                    eprintln!(
+                        "egress-auditor: changed `network.resolvers` count after a restart only"
+                    );
+                }
+                self.site = site;
+                self.reloaded = true;
+                eprintln!("egress-auditor: read profile and catalogs anew");
+            }
+            Err(error) => eprintln!(
+                "egress-auditor: profile and catalogs stay as they were, the new ones can't be \
+                 used: {error:#}"
+            ),
+        }
+    }
+
+    fn say(&self, line: &impl serde::Serialize) -> anyhow::Result<()> {
+        let mut text = serde_json::to_vec(line)?;
+        text.push(b'\n');
+        let mut out = io::stdout().lock();
+        out.write_all(&text)?;
+        Ok(out.flush()?)
+    }
+}
+
+/// The whole report on a line.
+#[derive(serde::Serialize)]
+struct LastLine<'r> {
+    event: &'static str,
+    #[serde(flatten)]
+    report: &'r Report,
+}
+
+/// A file that always holds the latest report. Opened once: later there may be no right to.
+struct Output {
+    name: String,
+    file: File,
+}
+
+impl Output {
+    fn open(path: &std::path::Path) -> anyhow::Result<Self> {
+        let name = path.display().to_string();
+        let options = || File::options().write(true).create(true).truncate(false).open(path);
+        let file = options().with_context(|| format!("{name}: cannot write"))?;
+        Ok(Self { name, file })
+    }
+
+    fn write(&mut self, args: &audit::Args, report: &Report) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        args.write_to(report, &mut text)?;
+        let mut put = || {
+            self.file.rewind()?;
+            self.file.write_all(&text)?;
+            // Pipes and devices have no length.
+            let _ = self.file.set_len(text.len() as u64);
+            self.file.flush()
+        };
+        put().with_context(|| format!("{}: cannot write", self.name))
+    }
+}
+
+/// A flag that SIGHUP raises.
+fn reload_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    let reload = Arc::new(AtomicBool::new(false));
+    #[cfg(unix)]
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&reload))
+        .context("cannot handle signals")?;
+    Ok(reload)
+}
+
+/// A number with `s`, `m` or `h`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write a number with s, m or h, as in 60s".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number".to_owned())?;
+    let range = 100..=31 * 24 * 3_600_000;
+    let millis = number.checked_mul(unit).filter(|millis| range.contains(millis));
+    millis.map(Duration::from_millis).ok_or_else(|| "from 100ms to 744h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert!(duration("60").is_err() && duration("0s").is_err() && duration("s").is_err());
+        assert!(duration("9999h").is_err());
+    }
+}

@@ -1,0 +1,476 @@
+use std::{
+    cell::Cell,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    Format, Frame, InputStats, KernelStats, LinkType, LiveOptions, SourceError,
+    carrier::Carrier,
+    live::{Live, TIMEOUT_MS},
+    stats::Tally,
+};
+use crate::base::{Stamp, Timestamp};
+
+/// Interfaces that are captured at the same time.
+///
+/// Frames come in the order of their capture times, whichever interface they came through. An
+/// interface that goes away is opened again as soon as it is back.
+pub struct Rings {
+    rings: Vec<Ring>,
+    options: LiveOptions,
+    /// When the interfaces were last looked at.
+    checked: Instant,
+    horizon: Timestamp,
+}
+
+/// A time in which an interface was down, or gone: what happened in it wasn't seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The last time that it was known to be up.
+    pub from: Timestamp,
+    /// When it was seen to be back; `None` while it is away.
+    pub to: Option<Timestamp>,
+}
+
+/// What a live capture can say of one interface.
+#[derive(Clone, Debug)]
+pub struct LiveStats {
+    /// Frames and bytes.
+    pub input: InputStats,
+    /// What the kernel counted.
+    pub kernel: KernelStats,
+    /// The latest times in which the interface was away, at most [`MAX_GAPS`].
+    pub gaps: Vec<Gap>,
+    /// How often it was away.
+    pub gap_count: u64,
+}
+
+/// Gaps that are kept for each interface.
+pub const MAX_GAPS: usize = 100;
+
+/// What [`Rings::turn`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There may be more frames to read at once.
+    More,
+    /// All frames that were ready have been read.
+    Idle,
+}
+
+struct Ring {
+    name: String,
+    index: u32,
+    /// `None` while the interface is gone.
+    live: Option<Live>,
+    head: Head,
+    /// What was read before the interface went away.
+    before: Tally,
+    link: LinkType,
+    /// The kernel's counts of handles that are closed.
+    closed: KernelStats,
+    open: KernelStats,
+    carrier: Carrier,
+    seen_up: Timestamp,
+    gaps: Vec<Gap>,
+    gap_count: u64,
+}
+
+/// The next frame of one of several interfaces, kept until the others have shown theirs.
+#[derive(Default)]
+struct Head {
+    full: bool,
+    /// Nothing more was ready in this turn.
+    dry: bool,
+    stamp: Stamp,
+    wire_len: u32,
+    data: Vec<u8>,
+}
+
+/// Frames that one turn hands out, about.
+const BATCH: usize = 16_384;
+
+/// How often the interfaces' state and counters are looked at.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// How late the kernel may hand over a frame: its time-out, and as much again for a busy machine.
+const LATENESS: Duration = Duration::from_millis(TIMEOUT_MS as u64 * 2);
+
+impl Rings {
+    /// Starts to capture on interfaces, or on all of them (`any`, on Linux).
+    ///
+    /// # Errors
+    ///
+    /// When there is no such interface, the right to capture is missing, or the filter is wrong.
+    pub fn open(names: &[String], options: &LiveOptions) -> Result<Self, SourceError> {
+        let now = now();
+        let ring = |(index, name): (u32, &String)| Ring::open(name, index, options, now);
+        let rings = (0..).zip(names).map(ring).collect::<Result<_, _>>()?;
+        Ok(Self { rings, options: options.clone(), checked: Instant::now(), horizon: now })
+    }
+
+    /// Hands out the frames that are ready, a batch at most; when there are none, waits for some,
+    /// `patience` at most.
+    ///
+    /// # Errors
+    ///
+    /// When the last interface went away and can't be expected back.
+    pub fn turn(
+        &mut self,
+        patience: Duration,
+        mut on_frame: impl FnMut(&Frame<'_>),
+    ) -> Result<Turn, SourceError> {
+        let lately = late(now());
+        let read = match &mut self.rings[..] {
+            [one] => one.read(BATCH, &mut on_frame),
+            _ => self.merge(lately, &mut on_frame),
+        };
+        if read >= BATCH {
+            return Ok(Turn::More);
+        }
+        self.horizon = self.horizon.max(lately);
+        if self.checked.elapsed() >= CHECK {
+            self.check()?;
+        }
+        if read == 0 {
+            self.wait(patience);
+        }
+        Ok(Turn::Idle)
+    }
+
+    /// The capture time up to which all frames have been handed out; those that are later handed
+    /// out are later, unless the clock was set back.
+    pub fn horizon(&self) -> Timestamp {
+        self.horizon
+    }
+
+    /// Hands out whatever is ready, in order, without waiting for later frames: for the end.
+    pub fn drain(&mut self, mut on_frame: impl FnMut(&Frame<'_>)) {
+        let end = now();
+        let last = Cell::new(Timestamp::default());
+        let mut see = |frame: &Frame<'_>| {
+            last.set(last.get().max(frame.stamp.time));
+            on_frame(frame);
+        };
+        // On a busy interface frames would never cease to come.
+        while last.get() <= end {
+            let read = match &mut self.rings[..] {
+                [one] => one.read(BATCH, &mut see),
+                _ => self.merge(end, &mut see),
+            };
+            if read == 0 {
+                break;
+            }
+        }
+        let _ = self.check();
+    }
+
+    /// What is known of each interface, in the order in which they were named.
+    pub fn stats(&self) -> Vec<LiveStats> {
+        self.rings.iter().map(Ring::stats).collect()
+    }
+
+    /// What was asked for and can't be had, and what that costs, by interface.
+    pub fn notes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.rings.iter().flat_map(|ring| {
+            ring.live.iter().flat_map(Live::notes).map(|note| (ring.name.as_str(), note.as_str()))
+        })
+    }
+
+    /// Frames in capture order up to `end`; those of an interface that has nothing ready may still
+    /// come, so the others' later ones wait.
+    fn merge(&mut self, end: Timestamp, on_frame: &mut impl FnMut(&Frame<'_>)) -> usize {
+        self.rings.iter_mut().for_each(|ring| ring.head.dry = false);
+        for count in 0..BATCH {
+            self.rings.iter_mut().for_each(Ring::peek);
+            let all = self.rings.iter().all(|ring| ring.head.full);
+            let first = self.rings.iter_mut().filter(|ring| ring.head.full);
+            let Some(first) = first.min_by_key(|ring| ring.head.stamp) else { return count };
+            if !all && first.head.stamp.time > end {
+                return count;
+            }
+            on_frame(&first.head.frame(first.link));
+            first.head.full = false;
+        }
+        BATCH
+    }
+
+    fn wait(&self, patience: Duration) {
+        // Frames that wait for their turn will get it soon, without news from the kernel.
+        let waiting = self.rings.iter().any(|ring| ring.head.full);
+        let patience = if waiting { Duration::from_millis(5) } else { patience };
+        if waiting || !self.poll(patience) {
+            thread::sleep(patience);
+        }
+    }
+
+    /// Waits for frames; false when that isn't possible.
+    #[cfg(unix)]
+    fn poll(&self, patience: Duration) -> bool {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        use std::os::fd::AsFd;
+        let open = self.rings.iter().filter_map(|ring| ring.live.as_ref());
+        let mut fds: Vec<_> =
+            open.map(|live| PollFd::new(live.as_fd(), PollFlags::POLLIN)).collect();
+        if fds.is_empty() {
+            return false;
+        }
+        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        // Interrupted by a signal is as good as done. An interface in error would be ready at once.
+        let ready = poll(&mut fds, patience).unwrap_or(0);
+        let failed = |fd: &PollFd<'_>| {
+            fd.revents().is_some_and(|got| !(got & !PollFlags::POLLIN).is_empty())
+        };
+        !(ready > 0 && fds.iter().any(failed))
+    }
+
+    #[cfg(not(unix))]
+    fn poll(&self, _: Duration) -> bool {
+        false
+    }
+
+    /// Looks at the interfaces: counters, those that went down, those that are back.
+    fn check(&mut self) -> Result<(), SourceError> {
+        self.checked = Instant::now();
+        let now = now();
+        let mut last = None;
+        for ring in &mut self.rings {
+            ring.check(now);
+            if ring.live.is_none() {
+                last = ring.reopen(&self.options, now).err().or(last);
+            }
+        }
+        match last {
+            // Whoever gave up the right to capture can't open an interface again.
+            Some(error) if self.rings.iter().all(|ring| ring.live.is_none() && ring.is_lost()) => {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Ring {
+    fn open(
+        name: &str,
+        index: u32,
+        options: &LiveOptions,
+        now: Timestamp,
+    ) -> Result<Self, SourceError> {
+        let live = Live::open(name, index, Tally::default(), options)?;
+        Ok(Self {
+            name: name.to_owned(),
+            index,
+            link: live.link(),
+            live: Some(live),
+            head: Head::default(),
+            before: Tally::default(),
+            closed: KernelStats::default(),
+            open: KernelStats::default(),
+            carrier: Carrier::of(name),
+            seen_up: now,
+            gaps: Vec::new(),
+            gap_count: 0,
+        })
+    }
+
+    fn read(&mut self, max: usize, on_frame: &mut impl FnMut(&Frame<'_>)) -> usize {
+        let Some(live) = &mut self.live else { return 0 };
+        let mut read = 0;
+        while read < max {
+            match live.read(max - read, |frame| on_frame(&frame)) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(_) => {
+                    self.close();
+                    break;
+                }
+            }
+        }
+        read
+    }
+
+    /// Makes the head the next frame, if there is one.
+    fn peek(&mut self) {
+        let Self { live: Some(live), head, .. } = self else { return };
+        if head.full || head.dry {
+            return;
+        }
+        match live.next() {
+            Ok(Some(frame)) => head.keep(&frame),
+            Ok(None) => head.dry = true,
+            Err(_) => self.close(),
+        }
+    }
+
+    /// The interface is gone.
+    #[cold]
+    fn close(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        self.before = live.tally().clone();
+        self.closed = self.closed.plus(self.open);
+        self.open = KernelStats::default();
+        self.begin_gap();
+    }
+
+    fn check(&mut self, now: Timestamp) {
+        if let Some(live) = &mut self.live
+            && let Ok(stats) = live.kernel_stats()
+        {
+            self.open = stats;
+        }
+        let carrier = Carrier::of(&self.name);
+        if !carrier.is_up() {
+            self.begin_gap();
+        } else if self.live.is_some() {
+            if carrier != self.carrier {
+                // Down and up again since the last look.
+                self.begin_gap();
+            }
+            self.end_gap(now);
+            self.seen_up = now;
+        }
+        self.carrier = carrier;
+    }
+
+    fn reopen(&mut self, options: &LiveOptions, now: Timestamp) -> Result<(), SourceError> {
+        let live = Live::open(&self.name, self.index, self.before.clone(), options)?;
+        self.link = live.link();
+        self.live = Some(live);
+        self.carrier = Carrier::of(&self.name);
+        self.end_gap(now);
+        self.seen_up = now;
+        Ok(())
+    }
+
+    /// True when the interface is there, and still can't be opened.
+    fn is_lost(&self) -> bool {
+        self.carrier.is_up()
+    }
+
+    fn begin_gap(&mut self) {
+        if self.gaps.last().is_some_and(|gap| gap.to.is_none()) {
+            return;
+        }
+        if self.gaps.len() == MAX_GAPS {
+            self.gaps.remove(0);
+        }
+        self.gap_count += 1;
+        self.gaps.push(Gap { from: self.seen_up, to: None });
+    }
+
+    fn end_gap(&mut self, now: Timestamp) {
+        if let Some(gap) = self.gaps.last_mut() {
+            gap.to = gap.to.or(Some(now));
+        }
+    }
+
+    fn stats(&self) -> LiveStats {
+        let tally = self.live.as_ref().map_or(&self.before, Live::tally);
+        let (first, last) = tally.span();
+        let mut link_types = tally.links().to_vec();
+        if link_types.is_empty() {
+            link_types.push(self.link);
+        }
+        let input = InputStats {
+            path: (&self.name).into(),
+            format: Format::Live,
+            link_types,
+            frames: tally.frames,
+            bytes: tally.bytes,
+            first,
+            last,
+            truncated: None,
+        };
+        let kernel = self.closed.plus(self.open);
+        LiveStats { input, kernel, gaps: self.gaps.clone(), gap_count: self.gap_count }
+    }
+}
+
+impl Head {
+    fn keep(&mut self, frame: &Frame<'_>) {
+        self.full = true;
+        self.stamp = frame.stamp;
+        self.wire_len = frame.wire_len;
+        self.data.clear();
+        self.data.extend_from_slice(frame.data);
+    }
+
+    fn frame(&self, link: LinkType) -> Frame<'_> {
+        Frame { stamp: self.stamp, link, wire_len: self.wire_len, data: &self.data }
+    }
+}
+
+impl KernelStats {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            dropped: self.dropped + other.dropped,
+            if_dropped: self.if_dropped + other.if_dropped,
+        }
+    }
+}
+
+/// Capture time now: the kernel stamps frames by the same clock.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_parts(since.as_secs(), u64::from(since.subsec_nanos()))
+}
+
+fn late(now: Timestamp) -> Timestamp {
+    let lateness = u64::try_from(LATENESS.as_nanos()).unwrap_or(u64::MAX);
+    Timestamp::from_nanos(now.nanos().saturating_sub(lateness))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_interface_is_answered_with_those_there_are() {
+        let error = match Rings::open(&["no-such-if0".to_owned()], &LiveOptions::default()) {
+            Ok(_) => panic!("opened an interface that can't exist"),
+            Err(error) => error.to_string(),
+        };
+        assert!(error.starts_with("interface no-such-if0: "), "{error}");
+    }
+
+    #[test]
+    fn captures_on_loopback_and_merges_what_two_rings_saw() {
+        let options = LiveOptions { filter: Some("udp".to_owned()), ..LiveOptions::default() };
+        for names in [&["lo"][..], &["lo", "lo"]] {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            let mut rings = match Rings::open(&names, &options) {
+                Ok(rings) => rings,
+                Err(error) => return eprintln!("skipped: {error}"),
+            };
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let to = socket.local_addr().unwrap();
+            for _ in 0..3 {
+                socket.send_to(b"seen on the wire", to).unwrap();
+            }
+            let mut stamps = Vec::new();
+            for _ in 0..500 {
+                let see = |frame: &Frame<'_>| {
+                    if frame.data.ends_with(b"seen on the wire") {
+                        stamps.push(frame.stamp);
+                    }
+                };
+                rings.turn(Duration::from_millis(10), see).unwrap();
+                if stamps.len() == 3 * names.len() {
+                    break;
+                }
+            }
+            assert_eq!(stamps.len(), 3 * names.len());
+            assert!(stamps.is_sorted_by_key(|stamp| stamp.time), "{stamps:?}");
+            assert!(stamps[0].time > Timestamp::from_parts(1_700_000_000, 0));
+            rings.drain(|_| {});
+            for stats in rings.stats() {
+                assert!(stats.kernel.received >= 3);
+                assert_eq!(stats.gap_count, 0);
+            }
+        }
+    }
+}
