@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) site: SiteArgs,
 
-    #[cfg(feature = "capture")]
+    #[cfg(feature = "live")]
     #[command(flatten)]
     pub(super) watch: super::watch::WatchArgs,
 
@@ -78,7 +78,7 @@ enum FailOn {
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        #[cfg(feature = "capture")]
+        #[cfg(feature = "live")]
         if self.inputs.is_live() {
             return super::watch::run(&self);
         }

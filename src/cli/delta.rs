@@ -54,6 +54,8 @@ struct RuleChange {
     rule: String,
     was: Option<Verdict>,
     verdict: Verdict,
+    /// Names that were tried.
+    names: Vec<String>,
     stage: Option<Stage>,
     advice: Option<String>,
     evidence: Vec<Evidence>,
@@ -125,6 +127,7 @@ impl RuleChange {
             rule: rule.id.clone(),
             was,
             verdict: rule.verdict,
+            names: rule.destinations.iter().flat_map(|target| target.names.clone()).collect(),
             stage: rule.stage,
             advice: rule.advice.clone(),
             evidence: rule.evidence.clone(),

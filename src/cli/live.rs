@@ -5,7 +5,7 @@ use std::time::Duration;
 use egress_auditor::source::{LiveOptions, Rings, SourceError};
 
 /// Which interfaces to capture on, and how.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct LiveArgs {
     /// Capture live on this interface, or on `any`; may be given several times. Ctrl-C ends it with
     /// the report.

@@ -3,18 +3,28 @@
 mod allowlist;
 mod audit;
 mod catalog;
-#[cfg(feature = "capture")]
+#[cfg(feature = "live")]
 mod delta;
 mod diff;
-#[cfg(feature = "capture")]
+#[cfg(feature = "live")]
+mod http;
+#[cfg(feature = "live")]
+mod listen;
+#[cfg(feature = "live")]
 mod live;
+#[cfg(feature = "live")]
+mod metrics;
 mod observe;
 mod profile;
 mod read;
+#[cfg(feature = "live")]
+mod sandbox;
+#[cfg(feature = "live")]
+mod shared;
 mod site;
-#[cfg(feature = "capture")]
+#[cfg(feature = "live")]
 mod watch;
-#[cfg(feature = "capture")]
+#[cfg(feature = "live")]
 mod window;
 
 use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
@@ -67,7 +77,7 @@ pub(crate) struct Inputs {
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
-    #[cfg(feature = "capture")]
+    #[cfg(feature = "live")]
     #[command(flatten)]
     live: live::LiveArgs,
 }
@@ -75,9 +85,9 @@ pub(crate) struct Inputs {
 impl Inputs {
     /// True when the packets come from interfaces.
     fn is_live(&self) -> bool {
-        #[cfg(feature = "capture")]
+        #[cfg(feature = "live")]
         return self.live.is_live();
-        #[cfg(not(feature = "capture"))]
+        #[cfg(not(feature = "live"))]
         false
     }
 }
@@ -88,7 +98,7 @@ impl Inputs {
         Self {
             files,
             threads: None,
-            #[cfg(feature = "capture")]
+            #[cfg(feature = "live")]
             live: live::LiveArgs::default(),
         }
     }

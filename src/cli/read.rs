@@ -18,7 +18,7 @@ use egress_auditor::{
 };
 
 use super::Inputs;
-#[cfg(feature = "capture")]
+#[cfg(feature = "live")]
 use super::live::{LiveArgs, PATIENCE};
 
 /// What the inputs gave.
@@ -42,7 +42,7 @@ pub(crate) fn read(
 ) -> anyhow::Result<Reading> {
     let stop = stop_on_signals()?;
     let mut scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers);
-    #[cfg(feature = "capture")]
+    #[cfg(feature = "live")]
     if inputs.live.is_live() {
         return live(&inputs.live, &stop, scanner, sink);
     }
@@ -118,7 +118,7 @@ fn push_all(
     end.map(|end| end.unwrap_or(End::Stopped))
 }
 
-#[cfg(feature = "capture")]
+#[cfg(feature = "live")]
 fn live(
     args: &LiveArgs,
     stop: &Arc<AtomicBool>,

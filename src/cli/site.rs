@@ -35,7 +35,23 @@ impl SiteArgs {
         self.load_for(&[])
     }
 
-    /// The same for a host with these addresses: without a profile, they are local.
+    /// The files that [`Self::load`] reads with this profile.
+    #[cfg(feature = "live")]
+    pub(super) fn files(&self, profile: &Profile) -> Vec<PathBuf> {
+        let base = match self.catalog.is_empty() {
+            true => self.profile.as_deref().and_then(Path::parent),
+            false => None,
+        };
+        let catalogs = profile.catalogs.iter().filter_map(|reference| match reference {
+            CatalogRef::Builtin(_) => None,
+            CatalogRef::File(file) => {
+                Some(base.map_or_else(|| PathBuf::from(file), |base| base.join(file)))
+            }
+        });
+        self.profile.iter().chain(&self.service_tags).cloned().chain(catalogs).collect()
+    }
+
+    /// What [`Self::load`] gives, for a host with these addresses: without a profile, they are local.
     pub(super) fn load_for(&self, own: &[IpAddr]) -> anyhow::Result<(Site, Option<ServiceTags>)> {
         let mut profile = load_profile(self.profile.as_deref())?;
         if self.profile.is_none() {

@@ -27,8 +27,11 @@ use egress_auditor::{
 use super::{
     EXIT_ERROR, audit,
     delta::WindowLine,
+    listen::ListenArgs,
     live::PATIENCE,
     read::stop_on_signals,
+    sandbox::SandboxArgs,
+    shared::Shared,
     site::resolvers,
     window::{Window, Windows},
 };
@@ -41,7 +44,16 @@ pub(super) struct WatchArgs {
     /// end of each; without, it is the last line. SIGHUP reads profile and catalogs anew.
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "interface")]
     window: Option<Duration>,
+
+    #[command(flatten)]
+    listen: ListenArgs,
+
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
+
+/// Windows of a report that nobody asked to have in windows.
+const DEFAULT_WINDOW: Duration = Duration::from_secs(60);
 
 /// Captures until a signal comes, then reports.
 pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
@@ -50,12 +62,20 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let (site, _) = args.site.load_for(&own)?;
     let rings = live.open()?;
     let output = args.output.as_deref().map(Output::open).transpose()?;
+    let listener = args.watch.listen.open()?;
     let stop = stop_on_signals()?;
     let reload = reload_on_signal()?;
+    let shared = Arc::new(Shared::new());
+    // From here on there's only one thread and nothing to open, until there are no rights left.
+    args.watch.sandbox.enter(&args.site.files(site.profile()))?;
+    if let Some(listener) = listener {
+        listener.start(Arc::clone(&shared));
+    }
     let scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers(site.profile()));
     let (snapshots, received) = sync_channel(1);
     let idle = AtomicBool::new(true);
     let lines = args.watch.window.is_some();
+    let window = args.watch.window.or(args.watch.listen.is_wanted().then_some(DEFAULT_WINDOW));
     let mut court = Court {
         args,
         own: &own,
@@ -66,6 +86,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         output,
         reload: &reload,
         idle: &idle,
+        shared: &shared,
     };
     eprintln!(
         "egress-auditor: capturing on {}; Ctrl-C ends it with the report",
@@ -73,7 +94,8 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     );
     let mut watcher = Watcher {
         scanner: Some(scanner),
-        windows: args.watch.window.map(Windows::new),
+        windows: window.map(Windows::new),
+        shared: &shared,
         seen: vec![Seen::default(); live.interface.len()],
         closed: None,
         snapshots,
@@ -106,6 +128,7 @@ struct Watcher<'w> {
     /// `None` only while it is taken apart.
     scanner: Option<Scanner>,
     windows: Option<Windows>,
+    shared: &'w Shared,
     /// What was scanned, by input.
     seen: Vec<Seen>,
     /// A window that ended amid a batch of frames.
@@ -138,9 +161,16 @@ struct Seen {
 impl Watcher<'_> {
     fn capture(&mut self, mut rings: Rings, stop: &AtomicBool) -> Result<(), SourceError> {
         let mut result = Ok(());
+        let mut shown = Instant::now();
+        self.shared.set_live(rings.stats());
         while !stop.load(Ordering::Relaxed) && result.is_ok() {
             result = rings.turn(PATIENCE, |frame| self.frame(frame)).map(drop);
             self.close_if_over(rings.horizon());
+            self.shared.beat();
+            if shown.elapsed() >= Duration::from_secs(1) {
+                shown = Instant::now();
+                self.shared.set_live(rings.stats());
+            }
             if let Some(snapshot) = self.closed.take() {
                 // There's room for one, and the one before was judged.
                 let _ = self.snapshots.try_send(Snapshot { live: rings.stats(), ..snapshot });
@@ -211,17 +241,18 @@ struct Court<'c> {
     args: &'c audit::Args,
     own: &'c [IpAddr],
     site: Site,
-    before: Option<Report>,
+    before: Option<Arc<Report>>,
     reloaded: bool,
     lines: bool,
     output: Option<Output>,
     reload: &'c AtomicBool,
     idle: &'c AtomicBool,
+    shared: &'c Shared,
 }
 
 impl Court<'_> {
     /// Judges one snapshot after another. Gives the report of the last.
-    fn sit(&mut self, snapshots: &Receiver<Snapshot>) -> anyhow::Result<Report> {
+    fn sit(&mut self, snapshots: &Receiver<Snapshot>) -> anyhow::Result<Arc<Report>> {
         loop {
             if self.reload.swap(false, Ordering::Relaxed) {
                 self.read_anew();
@@ -234,9 +265,10 @@ impl Court<'_> {
                 }
             };
             let (window, last) = (snapshot.window, snapshot.last);
-            let report = self.judge(snapshot);
+            let report = Arc::new(self.judge(snapshot));
+            self.shared.set_report(Arc::clone(&report));
             if let (Some(window), true) = (window, self.lines) {
-                self.say(&WindowLine::new(window, self.before.as_ref(), &report, self.reloaded))?;
+                self.say(&WindowLine::new(window, self.before.as_deref(), &report, self.reloaded))?;
                 self.reloaded = false;
             }
             if last {

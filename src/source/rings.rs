@@ -144,22 +144,27 @@ impl Rings {
         self.horizon
     }
 
-    /// Hands out whatever is ready, in order, without waiting for later frames: for the end.
+    /// Hands out what has been captured until now, for the end: the kernel hands over its last
+    /// frames a little late.
     pub fn drain(&mut self, mut on_frame: impl FnMut(&Frame<'_>)) {
-        let end = now();
+        let (end, deadline) = (now(), Instant::now() + LATENESS);
+        // On a busy interface frames would never cease to come.
         let last = Cell::new(Timestamp::default());
         let mut see = |frame: &Frame<'_>| {
             last.set(last.get().max(frame.stamp.time));
             on_frame(frame);
         };
-        // On a busy interface frames would never cease to come.
         while last.get() <= end {
+            let late = Instant::now() >= deadline;
             let read = match &mut self.rings[..] {
                 [one] => one.read(BATCH, &mut see),
-                _ => self.merge(end, &mut see),
+                _ if late => self.merge(end, &mut see),
+                _ => self.merge(self.horizon, &mut see),
             };
-            if read == 0 {
-                break;
+            match (read, late) {
+                (0, true) => break,
+                (0, false) => thread::sleep(Duration::from_millis(5)),
+                _ => {}
             }
         }
         let _ = self.check();

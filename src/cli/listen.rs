@@ -1,0 +1,204 @@
+//! `--listen`: what a live audit knows, over HTTP.
+
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use egress_auditor::report::{Report, write_json, write_text};
+
+use super::{
+    http::{Answer, Request, serve},
+    metrics::metrics,
+    shared::Shared,
+};
+
+/// Where to show what.
+#[derive(clap::Args)]
+pub(super) struct ListenArgs {
+    /// Serve the report (`/`, `/report.json`), `/metrics` and `/healthz` over HTTP, with -i; the
+    /// report is made anew at the end of each --window, 60s unless said otherwise.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "interface")]
+    listen: Option<SocketAddr>,
+
+    /// Whoever asks must show what this file holds, as `Authorization: Bearer TOKEN`. Needed for
+    /// addresses other than loopback. `/healthz` is open to all.
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    listen_token_file: Option<PathBuf>,
+}
+
+/// Opened, but not answering yet.
+pub(super) struct Listener {
+    socket: TcpListener,
+    token: Option<String>,
+}
+
+/// Too short a token can be guessed.
+const MIN_TOKEN: usize = 16;
+
+impl ListenArgs {
+    pub(super) fn is_wanted(&self) -> bool {
+        self.listen.is_some()
+    }
+
+    pub(super) fn open(&self) -> anyhow::Result<Option<Listener>> {
+        let Some(address) = self.listen else { return Ok(None) };
+        let token = self.listen_token_file.as_ref().map(read_token).transpose()?;
+        if token.is_none() && !address.ip().is_loopback() {
+            bail!(
+                "--listen {address} shows the report to others than this host: give \
+                 --listen-token-file, or listen on 127.0.0.1"
+            );
+        }
+        let socket = TcpListener::bind(address)
+            .with_context(|| format!("--listen {address}: cannot listen"))?;
+        Ok(Some(Listener { socket, token }))
+    }
+}
+
+fn read_token(path: &PathBuf) -> anyhow::Result<String> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("{}: cannot read", path.display()))?;
+    let token = text.trim();
+    if token.len() < MIN_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        bail!(
+            "{}: a token has at least {MIN_TOKEN} printable characters, as from `openssl rand -hex 32`",
+            path.display()
+        );
+    }
+    Ok(token.to_owned())
+}
+
+impl Listener {
+    /// Answers from now on. Says where.
+    pub(super) fn start(self, shared: Arc<Shared>) {
+        if let Ok(address) = self.socket.local_addr() {
+            eprintln!("egress-auditor: listening on http://{address}/");
+        }
+        let token = self.token;
+        serve(self.socket, move |request| answer(request, token.as_deref(), &shared));
+    }
+}
+
+fn answer(request: &Request<'_>, token: Option<&str>, shared: &Shared) -> Answer {
+    if request.path == "/healthz" {
+        return match shared.is_alive() {
+            true => Answer::text("200 OK", "ok\n"),
+            false => Answer::text("503 Service Unavailable", "the capture hangs\n"),
+        };
+    }
+    match token {
+        Some(token) if !request.token.is_some_and(|given| is_same(given, token)) => {
+            return Answer::text("401 Unauthorized", "Authorization: Bearer TOKEN\n");
+        }
+        // Whose name server a page's host has could make a browser here ask for it.
+        None if !request.host.is_some_and(is_this_host) => {
+            return Answer::text("403 Forbidden", "ask by address, or for localhost\n");
+        }
+        _ => {}
+    }
+    let report = shared.report();
+    match request.path {
+        "/metrics" => Answer {
+            status: "200 OK",
+            media_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            body: metrics(&shared.live(), report.as_deref()).into_bytes(),
+        },
+        "/report.json" => report.map_or_else(not_yet, |report| json(&report)),
+        "/" => page(report.as_deref()),
+        _ => Answer::text("404 Not Found", "/ /report.json /metrics /healthz\n"),
+    }
+}
+
+fn not_yet() -> Answer {
+    Answer::text("503 Service Unavailable", "the first window isn't over yet\n")
+}
+
+fn json(report: &Report) -> Answer {
+    let mut body = Vec::new();
+    match write_json(report, &mut body) {
+        Ok(()) => Answer { status: "200 OK", media_type: "application/json", body },
+        Err(_) => Answer::text("500 Internal Server Error", "no report\n"),
+    }
+}
+
+/// The text report on a page that loads itself anew.
+fn page(report: Option<&Report>) -> Answer {
+    let mut text = Vec::new();
+    match report {
+        // Writing to memory doesn't fail.
+        Some(report) => drop(write_text(report, &mut text)),
+        None => text.extend_from_slice(b"The first window isn't over yet."),
+    }
+    let text = escape(&String::from_utf8_lossy(&text));
+    let body = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"refresh\" content=\"10\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>Egress audit</title>\n\
+         <style>:root {{ color-scheme: light dark }} pre {{ white-space: pre-wrap }}</style>\n\
+         <pre>{text}</pre>\n<p><a href=\"report.json\">report.json</a> \
+         <a href=\"metrics\">metrics</a></p>\n</html>\n"
+    );
+    let body = body.into_bytes();
+    Answer { status: "200 OK", media_type: "text/html; charset=utf-8", body }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Takes as long whatever the first difference is.
+fn is_same(given: &str, token: &str) -> bool {
+    let differ = given.bytes().zip(token.bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+    given.len() == token.len() && std::hint::black_box(differ) == 0
+}
+
+/// True for an address, or `localhost`, with a port or without.
+fn is_this_host(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+    let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(path: &str, host: &str, token: Option<&str>, shared: &Shared) -> String {
+        let wanted = token.map(|_| "0123456789abcdef");
+        let request = Request { path, host: Some(host), token };
+        let answer = answer(&request, wanted, shared);
+        format!("{} {}", answer.status, String::from_utf8(answer.body).unwrap())
+    }
+
+    #[test]
+    fn names_of_others_and_wrong_tokens_are_refused() {
+        let shared = Shared::new();
+        for host in ["127.0.0.1:9469", "localhost", "[::1]:9469", "[::1]"] {
+            assert!(ask("/metrics", host, None, &shared).starts_with("200"), "{host}");
+        }
+        assert!(ask("/metrics", "evil.example:9469", None, &shared).starts_with("403"));
+        assert!(ask("/healthz", "evil.example", None, &shared).starts_with("200"));
+        assert!(ask("/metrics", "node7", Some("0123456789abcdef"), &shared).starts_with("200"));
+        for token in ["", "0123456789abcdeg", "0123456789abcdef0"] {
+            assert!(ask("/metrics", "node7", Some(token), &shared).starts_with("401"), "{token}");
+        }
+    }
+
+    #[test]
+    fn before_the_first_report() {
+        let shared = Shared::new();
+        assert!(ask("/report.json", "localhost", None, &shared).starts_with("503"));
+        assert!(ask("/", "localhost", None, &shared).contains("isn't over yet"));
+        assert!(ask("/metrics", "localhost", None, &shared).ends_with("# EOF\n"));
+        assert!(ask("/nothing", "localhost", None, &shared).starts_with("404"));
+    }
+
+    #[test]
+    fn what_comes_from_the_wire_is_no_markup() {
+        assert_eq!(escape("<b a=\"1\">&"), "&lt;b a=&quot;1&quot;&gt;&amp;");
+    }
+}

@@ -1,0 +1,146 @@
+//! Metrics in the OpenMetrics text format, made anew for each request.
+
+use egress_auditor::{
+    report::Report,
+    source::LiveStats,
+    verdict::{Class, DestinationFinding, Verdict},
+};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use serde::Serialize;
+
+/// Labels of one series.
+type Labels = Vec<(&'static str, String)>;
+
+/// Unexpected destinations with a series of their own: those seen first, so that series stay. All
+/// others share one.
+const MAX_DESTINATIONS: usize = 50;
+
+/// What a scrape gets.
+pub(super) fn metrics(live: &[LiveStats], report: Option<&Report>) -> String {
+    let mut registry = Registry::with_prefix("egress_auditor");
+    interfaces(&mut registry, live);
+    if let Some(report) = report {
+        coverage(&mut registry, report);
+        rules(&mut registry, report);
+        destinations(&mut registry, report);
+    }
+    let mut text = String::new();
+    // Writing to a string doesn't fail.
+    let _ = encode(&mut text, &registry);
+    text
+}
+
+fn interfaces(registry: &mut Registry, live: &[LiveStats]) {
+    let [frames, bytes, dropped, gaps] = [(); 4].map(|()| Family::<Labels, Counter>::default());
+    for stats in live {
+        let interface = ("interface", stats.input.path.display().to_string());
+        let labels = vec![interface.clone()];
+        frames.get_or_create(&labels).inc_by(stats.input.frames);
+        bytes.get_or_create(&labels).inc_by(stats.input.bytes);
+        gaps.get_or_create(&labels).inc_by(stats.gap_count);
+        let kernel = stats.kernel;
+        for (cause, count) in [("buffer", kernel.dropped), ("interface", kernel.if_dropped)] {
+            let labels = vec![interface.clone(), ("cause", cause.to_owned())];
+            dropped.get_or_create(&labels).inc_by(count);
+        }
+    }
+    registry.register("frames", "Frames read", frames);
+    registry.register("bytes", "Their lengths on the wire", bytes);
+    registry.register("dropped_frames", "Frames lost, by cause", dropped);
+    registry.register("gaps", "Times that the interface was down or gone", gaps);
+    let gauge = Family::<Labels, Gauge>::default();
+    for stats in live {
+        let away = stats.gaps.last().is_some_and(|gap| gap.to.is_none());
+        let labels = vec![("interface", stats.input.path.display().to_string())];
+        gauge.get_or_create(&labels).set(i64::from(!away));
+    }
+    registry.register("interface_up", "1 while the interface is up", gauge);
+}
+
+fn coverage(registry: &mut Registry, report: &Report) {
+    let coverage = &report.coverage;
+    let undecoded = Family::<Labels, Counter>::default();
+    for (&reason, &count) in &coverage.undecoded {
+        undecoded.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(count);
+    }
+    registry.register("undecoded_frames", "Frames that gave no packet, by reason", undecoded);
+    let evicted = Counter::<u64>::default();
+    evicted.inc_by(coverage.evicted);
+    registry.register("evicted", "Flows and names dropped because a table was full", evicted);
+    let flows = Family::<Labels, Gauge>::default();
+    for (kind, count) in [
+        ("midstream", coverage.midstream_flows),
+        ("one_sided", coverage.one_sided),
+        ("unnamed", coverage.unnamed_flows),
+        ("inbound", coverage.inbound_flows),
+    ] {
+        set(&flows, vec![("kind", kind.to_owned())], count);
+    }
+    registry.register("flows", "Flows that couldn't be judged in full, by kind", flows);
+}
+
+fn rules(registry: &mut Registry, report: &Report) {
+    let verdicts = Family::<Labels, Gauge>::default();
+    let counts = Family::<Labels, Gauge>::default();
+    for rule in report.rules.iter().filter(|rule| rule.verdict != Verdict::NotApplicable) {
+        let verdict = ("verdict", word(&rule.verdict));
+        let level = ("level", rule.level.name().to_owned());
+        let stage = rule.stage.map_or("", |stage| stage.as_str()).to_owned();
+        counts.get_or_create(&vec![level.clone(), verdict.clone()]).inc();
+        let rule = ("rule", rule.id.clone());
+        verdicts.get_or_create(&vec![rule, level, verdict, ("stage", stage)]).set(1);
+    }
+    registry.register("rule_verdict", "1 for each rule's verdict, and where it fails", verdicts);
+    registry.register("rules", "Rules that apply, by level and verdict", counts);
+}
+
+fn destinations(registry: &mut Registry, report: &Report) {
+    let classes = Family::<Labels, Gauge>::default();
+    let attempts = Family::<Labels, Gauge>::default();
+    for found in &report.destinations {
+        classes.get_or_create(&vec![("class", word(&found.class))]).inc();
+        for (outcome, &count) in &found.outcomes {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            attempts.get_or_create(&vec![("outcome", outcome.as_str().to_owned())]).inc_by(count);
+        }
+    }
+    registry.register("destinations", "Destinations, by class", classes);
+    registry.register("attempts", "Connections and failed lookups, by outcome", attempts);
+    let mut unexpected: Vec<_> =
+        report.destinations.iter().filter(|d| d.class == Class::Unexpected).collect();
+    unexpected.sort_by_key(|found| found.first);
+    let (own, others) = unexpected.split_at(unexpected.len().min(MAX_DESTINATIONS));
+    let series = Family::<Labels, Gauge>::default();
+    for found in own {
+        set(&series, destination(found), found.attempts);
+    }
+    if !others.is_empty() {
+        let labels = [("name", "others"), ("transport", ""), ("port", "")];
+        let labels = labels.map(|(key, value)| (key, value.to_owned())).to_vec();
+        set(&series, labels, others.iter().map(|found| found.attempts).sum());
+    }
+    let help = "Attempts to reach destinations that no rule explains: the first 50, and the others";
+    registry.register("unexpected_attempts", help, series);
+}
+
+fn destination(found: &DestinationFinding) -> Labels {
+    vec![
+        ("name", found.name.clone()),
+        ("transport", found.transport.map_or(String::new(), |transport| transport.to_string())),
+        ("port", found.port.map_or(String::new(), |port| port.to_string())),
+    ]
+}
+
+fn set(family: &Family<Labels, Gauge>, labels: Labels, count: u64) {
+    family.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+}
+
+/// The word that the JSON report has for something.
+fn word(value: &impl Serialize) -> String {
+    let json = serde_json::to_value(value).unwrap_or_default();
+    json.as_str().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,360 @@
+//! Live captures: a node's real traffic in network namespaces, captured, judged and lost.
+//!
+//! Needs Linux, root and some programs; skips with a printed reason otherwise.
+
+#![cfg(all(target_os = "linux", feature = "cli", feature = "live"))]
+#![allow(clippy::unwrap_used)]
+
+#[path = "live/lab.rs"]
+mod lab;
+
+use std::{fs, process::Command};
+
+use lab::Lab;
+use serde_json::Value;
+
+/// The site of the lab.
+const PROFILE: &str = "region = \"westeurope\"\n[network]\nlocal = [\"10.77.1.0/24\"]\n";
+
+fn profile(lab: &Lab) -> String {
+    let path = lab.path("profile.toml");
+    fs::write(&path, PROFILE).unwrap();
+    path
+}
+
+fn json(path: &str) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn rule<'v>(report: &'v Value, id: &str) -> &'v str {
+    let rules = report["rules"].as_array().unwrap();
+    rules.iter().find(|rule| rule["id"] == id).unwrap()["verdict"].as_str().unwrap()
+}
+
+fn lines(said: &str) -> Vec<Value> {
+    let lines = said.lines().filter(|line| line.starts_with('{'));
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn has_destination(list: &Value, name: &str) -> bool {
+    list.as_array().unwrap().iter().any(|found| found["name"] == name)
+}
+
+/// The kernel stamps a frame for each of its readers anew.
+fn forget_times(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match key.as_str() {
+                    "ts" | "first" | "last" => *value = Value::Null,
+                    _ => forget_times(value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_times),
+        _ => {}
+    }
+}
+
+#[test]
+fn a_live_report_is_that_of_the_same_packets_in_a_file() {
+    for (interface, link_type) in [("eth0", "EN10MB"), ("any", "LINUX_SLL")] {
+        let Some(lab) = Lab::new() else { return };
+        let profile = profile(&lab);
+        lab.block("mcr.microsoft.com");
+        let (pcap, live) = (lab.path("node.pcap"), lab.path("live.json"));
+        let tcpdump = lab.start(&["tcpdump", "-i", interface, "-y", link_type, "-U", "-w", &pcap]);
+        tcpdump.wait_for("listening on");
+        let audit =
+            lab.audit(&["-i", interface, "--profile", &profile, "--format", "json", "-o", &live]);
+        assert!(lab.fetch("management.azure.com"));
+        assert!(!lab.fetch("mcr.microsoft.com"));
+        assert!(lab.fetch("telemetry.example.net"));
+        let (code, said) = audit.end();
+        assert_eq!(code, Some(1), "{said}");
+        let mut live = json(&live);
+        let offline = || {
+            let audit = Command::new(env!("CARGO_BIN_EXE_egress-auditor"))
+                .args(["audit", "--profile", &profile, "--format", "json", &pcap])
+                .output()
+                .unwrap();
+            serde_json::from_slice::<Value>(&audit.stdout).unwrap_or_default()
+        };
+        lab.until("tcpdump has written as much", || {
+            offline()["coverage"]["frames"] == live["coverage"]["frames"]
+        });
+        let mut offline = offline();
+        tcpdump.end();
+        assert_eq!(rule(&live, "aks/core/mcr"), "blocked");
+        assert_eq!(rule(&live, "aks/core/resource-manager"), "reachable");
+        assert_eq!(live["summary"]["unexpected"], 1);
+        assert_eq!(live["coverage"]["dropped"], 0);
+        assert_eq!(live["inputs"][0]["live"]["gap_count"], 0);
+        live["inputs"][0].as_object_mut().unwrap().remove("live");
+        for report in [&mut live, &mut offline] {
+            report["inputs"][0].as_object_mut().unwrap().remove("path");
+            forget_times(report);
+        }
+        assert_eq!(live, offline, "{interface}");
+    }
+}
+
+#[test]
+fn windows_tell_what_changed() {
+    let Some(lab) = Lab::new() else { return };
+    let profile = profile(&lab);
+    let output = lab.path("report.txt");
+    let audit =
+        lab.audit(&["-i", "eth0", "--window", "500ms", "--profile", &profile, "-o", &output]);
+    assert!(lab.fetch("mcr.microsoft.com"));
+    audit.wait_for("\"verdict\":\"reachable\"");
+    lab.block("management.azure.com");
+    assert!(!lab.fetch("management.azure.com"));
+    audit.wait_for("\"verdict\":\"blocked\"");
+    assert!(lab.fetch("telemetry.example.net"));
+    audit.wait_for("telemetry.example.net");
+    // The report is kept up to date all the time.
+    lab.until("the report has it too", || {
+        fs::read_to_string(&output).unwrap().contains("telemetry.example.net")
+    });
+    let (code, said) = audit.end();
+    assert_eq!(code, Some(1), "{said}");
+    let windows = lines(&said);
+    assert!(windows.iter().all(|line| line["event"] == "window"), "{said}");
+    assert!(windows.windows(2).all(|pair| pair[0]["end"] == pair[1]["start"]), "{said}");
+    let changes = |rule: &str| {
+        let all = windows.iter().flat_map(|line| line["verdicts"].as_array().unwrap());
+        let verdicts = all.filter(|change| change["rule"] == rule);
+        let verdicts = verdicts.map(|change| change["verdict"].as_str().unwrap());
+        verdicts.filter(|verdict| *verdict != "inconclusive").collect::<Vec<_>>()
+    };
+    assert_eq!(changes("aks/core/mcr"), ["reachable"], "{said}");
+    assert_eq!(changes("aks/core/resource-manager"), ["blocked"], "{said}");
+    let newly =
+        windows.iter().filter(|line| has_destination(&line["blocked"], "management.azure.com"));
+    assert_eq!(newly.count(), 1, "{said}");
+    let unexpected =
+        windows.iter().filter(|line| has_destination(&line["unexpected"], "telemetry.example.net"));
+    assert_eq!(unexpected.count(), 1, "{said}");
+    let frames: u64 = windows.iter().map(|line| line["frames"].as_u64().unwrap()).sum();
+    let text = fs::read_to_string(&output).unwrap();
+    assert!(text.contains(&format!("eth0: {frames} frames")), "{frames}\n{text}");
+}
+
+#[test]
+fn without_output_the_report_is_the_last_line() {
+    let Some(lab) = Lab::new() else { return };
+    let audit = lab.audit(&["-i", "eth0", "--window", "1h"]);
+    assert!(lab.fetch("management.azure.com"));
+    let (code, said) = audit.end();
+    assert_eq!(code, Some(0), "{said}");
+    let lines = lines(&said);
+    assert_eq!(lines.len(), 2, "{said}");
+    assert_eq!(lines[1]["event"], "report");
+    assert_eq!(lines[1]["schema"], "egress-auditor/report/1");
+    assert_eq!(rule(&lines[1], "aks/core/resource-manager"), "reachable");
+}
+
+#[test]
+fn hangup_reads_the_profile_anew_and_keeps_the_old_when_the_new_is_wrong() {
+    let Some(lab) = Lab::new() else { return };
+    let profile = profile(&lab);
+    let output = lab.path("report.json");
+    let arguments = ["-i", "eth0", "--profile", &profile, "--format", "json", "-o", &output];
+    let audit = lab.audit(&arguments);
+    assert!(lab.fetch("telemetry.example.net"));
+    fs::write(&profile, "region = 7").unwrap();
+    audit.signal("HUP");
+    audit.wait_for("stay as they were");
+    let more = format!("{PROFILE}internal = [\"198.51.100.0/24\"]\n");
+    fs::write(&profile, more).unwrap();
+    audit.signal("HUP");
+    audit.wait_for("read profile and catalogs anew");
+    let (code, said) = audit.end();
+    assert_eq!(code, Some(0), "{said}");
+    let report = json(&output);
+    assert_eq!(report["summary"]["unexpected"], 0, "{report}");
+    assert_eq!(report["profile"]["region"], "westeurope");
+}
+
+#[test]
+fn an_interface_that_goes_down_or_away_leaves_a_gap() {
+    let Some(lab) = Lab::new() else { return };
+    let profile = profile(&lab);
+    let output = lab.path("report.json");
+    let audit = lab.audit(&[
+        "-i",
+        "eth0",
+        "--window",
+        "500ms",
+        "--user",
+        "root",
+        "--no-sandbox",
+        "--profile",
+        &profile,
+        "--format",
+        "json",
+        "-o",
+        &output,
+    ]);
+    assert!(lab.fetch("management.azure.com"));
+    lab.down();
+    audit.wait_for("\"to\":null");
+    lab.up();
+    let back = || {
+        let last = lines(&audit.said()).pop().unwrap();
+        last["gaps"].as_array().unwrap().iter().all(|gap| !gap["to"].is_null())
+    };
+    lab.until("the interface is seen to be back", back);
+    assert!(lab.fetch("telemetry.example.net"));
+    audit.wait_for("telemetry.example.net");
+    lab.unlink();
+    lab.until("the interface is seen to be gone", || !back());
+    lab.link();
+    lab.until("the interface is opened anew", back);
+    assert!(lab.fetch("mcr.microsoft.com"));
+    audit.wait_for("mcr.microsoft.com");
+    let (code, said) = audit.end();
+    assert_eq!(code, Some(0), "{said}");
+    let report = json(&output);
+    let live = &report["inputs"][0]["live"];
+    assert_eq!(live["gap_count"], 2, "{report}");
+    assert_eq!(live["gaps"].as_array().unwrap().len(), 2);
+    assert_eq!(report["inputs"][0]["frames"], report["coverage"]["frames"]);
+    for id in ["aks/core/mcr", "aks/core/resource-manager"] {
+        assert_eq!(rule(&report, id), "reachable", "{said}");
+    }
+}
+
+#[test]
+fn lost_frames_are_counted() {
+    const OFFERED: u64 = 20_000;
+    let Some(lab) = Lab::new() else { return };
+    let output = lab.path("report.json");
+    let audit = lab.audit(&[
+        "-i",
+        "eth0",
+        "--buffer-size",
+        "1M",
+        "--filter",
+        "udp port 9999",
+        "--format",
+        "json",
+        "-o",
+        &output,
+    ]);
+    // Nobody reads while these are sent, and they don't fit into the buffer.
+    audit.signal("STOP");
+    let send = format!(
+        "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+         for _ in range({OFFERED}): s.sendto(bytes(200), ('10.77.1.1', 9999))"
+    );
+    assert!(lab.in_node(&["python3", "-c", &send]).status.success());
+    audit.signal("CONT");
+    let (_, said) = audit.end();
+    let report = json(&output);
+    let (seen, lost) = (&report["coverage"]["frames"], &report["coverage"]["dropped"]);
+    let (seen, lost) = (seen.as_u64().unwrap(), lost.as_u64().unwrap());
+    assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost: {said}");
+    assert_eq!(seen + lost, OFFERED, "{seen} seen, {lost} lost: {said}");
+    assert_eq!(report["inputs"][0]["live"]["received"], OFFERED);
+}
+
+/// What a process may do, from /proc.
+fn status(pid: u32, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(&format!("{field}:"))).unwrap();
+    line.split_once(':').unwrap().1.trim().to_owned()
+}
+
+#[test]
+fn rights_are_given_up_once_the_capture_is_open() {
+    let Some(lab) = Lab::new() else { return };
+    let output = lab.path("report.txt");
+    let audit = lab.audit(&["-i", "eth0", "--window", "500ms", "-o", &output]);
+    let said = audit.said();
+    assert!(said.contains("goes on as user nobody, without capabilities"), "{said}");
+    let tasks = fs::read_dir(format!("/proc/{}/task", audit.id())).unwrap();
+    for task in tasks {
+        let task: u32 = task.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        assert_eq!(status(task, "Uid").split('\t').next(), Some("65534"));
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert_eq!(status(task, set), "0000000000000000", "{set}");
+        }
+        assert_eq!(status(task, "NoNewPrivs"), "1");
+        assert_eq!(status(task, "Groups"), "");
+        if said.contains("seccomp: ") {
+            assert_eq!(status(task, "Seccomp"), "2");
+        }
+    }
+    assert!(lab.fetch("management.azure.com"));
+    audit.wait_for("management.azure.com");
+    let (code, said) = audit.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(fs::read_to_string(output).unwrap().contains("REACHABLE (1)"), "{said}");
+}
+
+#[test]
+fn the_right_to_capture_is_all_it_needs() {
+    let Some(lab) = Lab::new() else { return };
+    let binary = env!("CARGO_BIN_EXE_egress-auditor");
+    let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let none = [binary, "audit", "-i", "eth0"];
+    let refused = lab.in_node(&nobody.iter().chain(&none).copied().collect::<Vec<_>>());
+    let said = String::from_utf8(refused.stderr).unwrap();
+    if said.contains("failed to execute") {
+        return println!("skipped: nobody may not run {binary}");
+    }
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("sudo setcap cap_net_raw+ep"), "{said}");
+    let raw = ["--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"];
+    let windows = [binary, "audit", "-i", "eth0", "--window", "500ms"];
+    let argv: Vec<_> = nobody.iter().chain(&raw).chain(&windows).copied().collect();
+    let audit = lab.start(&argv);
+    audit.wait_for("capturing on");
+    assert_eq!(status(audit.id(), "CapEff"), "0000000000000000");
+    assert!(lab.fetch("management.azure.com"));
+    audit.wait_for("management.azure.com");
+    assert_eq!(audit.end().0, Some(0));
+}
+
+#[test]
+fn what_is_known_is_served_over_http() {
+    let Some(lab) = Lab::new() else { return };
+    let audit = lab.audit(&["-i", "eth0", "--listen", "127.0.0.1:9469", "--window", "500ms"]);
+    let get = |path: &str| {
+        let url = format!("http://127.0.0.1:9469{path}");
+        let output = lab.in_node(&["curl", "-s", "--max-time", "10", &url]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(get("/healthz"), "ok\n");
+    assert!(lab.fetch("management.azure.com"));
+    assert!(lab.fetch("telemetry.example.net"));
+    audit.wait_for("telemetry.example.net");
+    lab.until("the metrics tell", || get("/metrics").contains("telemetry.example.net"));
+    let metrics = get("/metrics");
+    for line in [
+        "egress_auditor_unexpected_attempts{name=\"telemetry.example.net\",transport=\"tcp\",port=\"443\"} 1",
+        "egress_auditor_rule_verdict{rule=\"aks/core/resource-manager\",level=\"required\",verdict=\"reachable\",stage=\"\"} 1",
+        "egress_auditor_dropped_frames_total{interface=\"eth0\",cause=\"buffer\"} 0",
+        "egress_auditor_attempts{outcome=\"established\"}",
+        "egress_auditor_interface_up{interface=\"eth0\"} 1",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(line), "{line} isn't in\n{metrics}");
+    }
+    let report: Value = serde_json::from_str(&get("/report.json")).unwrap();
+    assert_eq!(rule(&report, "aks/core/resource-manager"), "reachable");
+    assert!(get("/").contains("telemetry.example.net"));
+    assert_eq!(audit.end().0, Some(0));
+    let refused = lab.in_node(&[
+        env!("CARGO_BIN_EXE_egress-auditor"),
+        "audit",
+        "-i",
+        "eth0",
+        "--listen",
+        "0.0.0.0:9469",
+    ]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--listen-token-file"));
+}
