@@ -412,7 +412,10 @@ impl<'c> Conduct<'c> {
             let count = mine.syn.count;
             shown.push(proof(last, format!("SYN sent {count} times, never answered")));
         }
-        match self.doubt() {
+        // A client that still asks has heard nothing, whatever the capture lacks.
+        let still_asks =
+            mine.syn.last().is_some_and(|last| last.time.since(syn.time) >= ANSWER_WAIT);
+        match self.doubt().filter(|_| !still_asks) {
             Some(reason) => open(reason, Stage::Tcp, shown),
             None => found(Outcome::TcpNoAnswer, Stage::Tcp, shown),
         }
