@@ -111,6 +111,41 @@ fn unreachable_counts_until_the_server_speaks() {
     assert_eq!(story.rule("aks/core/mcr"), ("reachable", vec!["established"]));
 }
 
+#[test]
+fn what_begins_before_the_capture_is_not_judged() {
+    let answered = Story::new().to(MCR, 443).server(&encrypted()).c(ACK).idle();
+    assert_eq!(answered.rule("aks/core/mcr").0, "not_exercised");
+    for flags in [RST, FIN | ACK] {
+        let ended = Story::lookup("mcr.microsoft.com").to(MCR, 443).c(ACK).s(flags).idle();
+        assert_eq!(ended.rule("aks/core/mcr").0, "inconclusive");
+    }
+}
+
+#[test]
+fn a_reset_after_minutes_of_idling_is_no_block() {
+    let works = Story::tls("mcr.microsoft.com").server(&server_hello()).server(&encrypted());
+    for minutes in [4, 9, 30] {
+        let story = works.clone().wait(minutes * 60_000).s(RST).idle();
+        assert_eq!(story.rule("aks/core/mcr").0, "reachable", "{minutes} min");
+        // The client finds out with its next request.
+        let late = works.clone().wait(minutes * 60_000).client(&encrypted()).s(RST).idle();
+        assert_eq!(late.rule("aks/core/mcr").0, "reachable", "{minutes} min");
+    }
+}
+
+#[test]
+fn a_search_domain_is_no_destination() {
+    let mut story = Story::new();
+    for domain in ["default.svc.cluster.local", "svc.cluster.local", "corp.example"] {
+        let long = format!("mcr.microsoft.com.{domain}");
+        story = story.query(RESOLVER, &long, A).answer(RESOLVER, &long, A, 3, None);
+    }
+    let story = story.query(RESOLVER, "mcr.microsoft.com", A);
+    let story = story.answer(RESOLVER, "mcr.microsoft.com", A, 0, Some(MCR)).idle();
+    let names = story.destinations();
+    assert!(names.iter().all(|name| !name.starts_with("mcr.")), "{names:?}");
+}
+
 // -- time -------------------------------------------------------------------
 
 #[test]
@@ -396,11 +431,21 @@ impl Story {
         self.push(frame)
     }
 
-    /// Verdict and outcomes of a rule.
-    fn rule(&self, id: &str) -> (&'static str, Vec<&'static str>) {
+    fn report(&self) -> Value {
         let setting = Setting::of(&fixtures().join("proxy-connect"));
         let report = setting.report(&scan(&self.frames, &setting.resolvers(), &mut ()));
-        let report: Value = serde_json::from_str(&json(&report)).unwrap();
+        serde_json::from_str(&json(&report)).unwrap()
+    }
+
+    fn destinations(&self) -> Vec<String> {
+        let report = self.report();
+        let found = report["destinations"].as_array().unwrap().iter();
+        found.map(|found| found["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Verdict and outcomes of a rule.
+    fn rule(&self, id: &str) -> (&'static str, Vec<&'static str>) {
+        let report = self.report();
         let mut rules = report["rules"].as_array().unwrap().iter();
         let rule = rules.find(|rule| rule["id"] == id).unwrap_or_else(|| panic!("no rule {id}"));
         let targets = rule["destinations"].as_array().unwrap().iter();
