@@ -33,13 +33,40 @@ const ACTION: [&str; 3] = ["action", "access", "verdict"];
 const SOURCE: [&str; 5] = ["source", "sources", "client", "source address", "from"];
 const NAME: [&str; 4] = ["name", "rule", "rule name", "description"];
 
+/// A line's place, and its cells beside the heading's.
+type Visit<'v> =
+    dyn FnMut(&::csv::StringRecord, usize, &::csv::StringRecord) -> Result<(), ParseError> + 'v;
+
+/// Reads the lines of any table.
+pub(super) fn records(text: &str, file: &str, visit: &mut Visit<'_>) -> Result<(), ParseError> {
+    let mut reader = ::csv::ReaderBuilder::new()
+        .delimiter(delimiter(text))
+        .flexible(true)
+        .from_reader(text.as_bytes());
+    let broken = |error: ::csv::Error| {
+        let line = error.position().map_or(1, |at| at.line() as usize);
+        ParseError::new(file, line, "", format!("not CSV: {error}"))
+    };
+    let head = reader.headers().map_err(broken)?.clone();
+    for record in reader.records() {
+        let record = record.map_err(broken)?;
+        let line = record.position().map_or(1, |at| at.line() as usize);
+        visit(&head, line, &record)?;
+    }
+    Ok(())
+}
+
+/// What the heading has most of.
+fn delimiter(text: &str) -> u8 {
+    let head = text.lines().next().unwrap_or_default();
+    let count = |delimiter: &u8| head.bytes().filter(|b| b == delimiter).count();
+    [b';', b'\t', b','].into_iter().max_by_key(count).unwrap_or(b',')
+}
+
 pub(super) fn read(text: &str, builder: &mut Builder<'_>) -> Result<(), ParseError> {
     let text = text.trim_start_matches('\u{feff}');
-    let head = text.lines().next().unwrap_or_default();
-    let delimiter =
-        [b';', b'\t', b','].into_iter().max_by_key(|&d| head.bytes().filter(|&b| b == d).count());
     let mut reader = ::csv::ReaderBuilder::new()
-        .delimiter(delimiter.unwrap_or(b','))
+        .delimiter(delimiter(text))
         .flexible(true)
         .comment(Some(b'#'))
         .trim(::csv::Trim::All)

@@ -17,6 +17,23 @@ pub(super) fn read(text: &str, file: &str) -> Result<Node, ParseError> {
     }
 }
 
+/// Reads JSON values that follow each other, as in a file with one a line.
+pub(super) fn each(
+    text: &str,
+    file: &str,
+    visit: &mut impl FnMut(Node) -> Result<(), ParseError>,
+) -> Result<(), ParseError> {
+    let mut reader = Reader { text, file, at: 0, line: 1 };
+    loop {
+        reader.space()?;
+        if reader.peek().is_none() {
+            return Ok(());
+        }
+        let node = reader.value(0)?;
+        visit(node)?;
+    }
+}
+
 struct Reader<'a> {
     text: &'a str,
     file: &'a str,

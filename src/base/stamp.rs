@@ -20,6 +20,15 @@ impl Timestamp {
         Self(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
     }
 
+    /// Reads RFC 3339 in UTC, with up to nine fractional digits; `None` for anything else, and for
+    /// times before 1970.
+    pub fn parse(text: &str) -> Option<Self> {
+        let utc = text.strip_suffix("+00:00").map(|text| format!("{text}Z"));
+        let time = humantime::parse_rfc3339_weak(utc.as_deref().unwrap_or(text)).ok()?;
+        let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_nanos()).ok().map(Self)
+    }
+
     /// Nanoseconds since the epoch.
     pub const fn nanos(self) -> u64 {
         self.0
@@ -28,6 +37,12 @@ impl Timestamp {
     /// Time from `earlier` to `self`; zero when the clock went backwards.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// `self` minus a duration; saturates.
+    pub fn minus(self, duration: Duration) -> Self {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
     }
 
     /// `self` plus a duration; saturates.
@@ -108,6 +123,15 @@ mod tests {
         let t = Timestamp::from_parts(1_700_000_000, 5);
         assert_eq!(t.to_string(), "2023-11-14T22:13:20.000000005Z");
         assert_eq!(Timestamp::from_nanos(u64::MAX).to_string(), "2554-07-21T23:34:33.709551615Z");
+    }
+
+    #[test]
+    fn reads_what_it_writes() {
+        let t = Timestamp::from_parts(1_700_000_000, 5);
+        assert_eq!(Timestamp::parse(&t.to_string()), Some(t));
+        assert_eq!(Timestamp::parse("2023-11-14T22:13:20.000000005+00:00"), Some(t));
+        assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z"), None);
+        assert_eq!(Timestamp::parse("yesterday"), None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use egress_auditor::{
+    allowlist::LogReader,
     catalog::Site,
-    report::{ProfileUsed, Report},
+    report::{ProfileUsed, Report, Witness, join},
     scan::Census,
     source::InputStats,
     verdict::{Findings, judge},
@@ -13,7 +14,7 @@ use super::{
     explain::told,
     output::{Format, OutputArgs},
     read::read,
-    site::{SiteArgs, resolvers},
+    site::{SiteArgs, read_text, resolvers},
 };
 
 /// Judge captured traffic by the publisher's requirements.
@@ -24,6 +25,7 @@ Examples:
   egress-auditor audit --profile site.toml --format json captures/ > report.json
   egress-auditor audit --profile site.toml --format html -o report.html node.pcap
   tcpdump -w - -i eth0 | egress-auditor audit -
+  egress-auditor audit --profile site.toml --firewall-log AZFWApplicationRule.json node.pcap
   egress-auditor audit -i eth0 --window 60s -o report.txt
 
 Exit codes: 0 nothing found, 1 findings selected by --fail-on, 2 usage or input error (a damaged
@@ -38,6 +40,15 @@ pub(crate) struct Args {
     #[cfg(feature = "live")]
     #[command(flatten)]
     pub(super) watch: super::watch::WatchArgs,
+
+    /// What the firewall logged meanwhile, as a second witness: Azure Firewall's AZFWApplicationRule
+    /// and AZFWNetworkRule tables or older text lines, JSON or CSV; repeatable. Changes no verdict.
+    #[arg(long, value_name = "FILE")]
+    firewall_log: Vec<PathBuf>,
+
+    /// How far the firewall's clock may be from the capture's, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, requires = "firewall_log")]
+    log_tolerance: u64,
 
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -72,6 +83,7 @@ impl Args {
         if let Some(earlier) = &earlier {
             report.compare(earlier);
         }
+        report.firewall_log = self.witness(&report)?;
         self.output.write(&report, self.format)?;
         if reading.interrupted {
             eprintln!("egress-auditor: interrupted: the report covers what was read until then");
@@ -83,6 +95,22 @@ impl Args {
             true => self.output.exit_code(&report),
             false => ExitCode::from(EXIT_ERROR),
         })
+    }
+
+    /// What the firewall's logs say about the report's destinations.
+    fn witness(&self, report: &Report) -> anyhow::Result<Option<Witness>> {
+        if self.firewall_log.is_empty() {
+            return Ok(None);
+        }
+        let tolerance = Duration::from_secs(self.log_tolerance);
+        let first = report.inputs.iter().filter_map(|input| input.first).min();
+        let last = report.inputs.iter().filter_map(|input| input.last).max();
+        let window = first.zip(last).map(|(a, b)| (a.minus(tolerance), b.plus(tolerance)));
+        let mut reader = LogReader::new(window);
+        for path in &self.firewall_log {
+            reader.read(&path.display().to_string(), &read_text(path)?)?;
+        }
+        Ok(Some(join(report, reader.finish(), self.log_tolerance)))
     }
 
     /// Puts the report together.

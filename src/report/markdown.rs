@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use super::{
-    DestinationEntry, Report, RuleEntry,
+    DestinationEntry, Report, RuleEntry, witness,
     wording::{
         InputText, advice, bytes, change, class_name, flag_meaning, frame, headline, inputs,
         is_lost_proxy, limits, nodes, outcomes, patterns, printable, profile, reached_by, seen_as,
@@ -35,6 +35,12 @@ pub fn write_markdown(report: &Report, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "\n## {title} ({})\n", found.len())?;
             destinations(&found, report, out)?;
         }
+    }
+    if let Some(log) = &report.firewall_log {
+        // Indented as code: nothing in it is markup.
+        writeln!(out, "\n## Firewall log\n")?;
+        let mut lines = witness::lines(log).into_iter();
+        lines.try_for_each(|text| writeln!(out, "    {}", printable(&text)))?;
     }
     for (wanted, title) in LISTS {
         let found: Vec<_> = report.rules.iter().filter(|rule| rule.verdict == wanted).collect();

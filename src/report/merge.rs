@@ -137,6 +137,7 @@ impl Fleet {
             summary: summarise(&rules, &destinations),
             rules,
             destinations,
+            firewall_log: None,
             baseline: None,
             nodes,
         }

@@ -13,6 +13,7 @@ mod profile;
 mod sarif;
 mod schema;
 mod text;
+mod witness;
 mod wording;
 
 use std::{collections::BTreeMap, ops::Deref};
@@ -34,6 +35,7 @@ pub use self::{
     sarif::write_sarif,
     schema::{observation_schema, profile_schema, report_schema},
     text::{Detail, TextOptions, write_text, write_text_with},
+    witness::{Agreement, Decision, NotSeen, Witness, Witnessed, join},
 };
 use crate::{
     base::Timestamp,
@@ -63,6 +65,9 @@ pub struct Report {
     pub destinations: Vec<DestinationEntry>,
     /// Numbers.
     pub summary: Summary,
+    /// What a firewall logged meanwhile; absent when no log was given, and in merged reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall_log: Option<Witness>,
     /// What changed since an earlier report; absent when none was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
@@ -249,6 +254,7 @@ impl Report {
             rules: rules.into_iter().map(RuleEntry::new).collect(),
             destinations: destinations.into_iter().map(DestinationEntry::new).collect(),
             summary,
+            firewall_log: None,
             baseline: None,
             nodes: Vec::new(),
         }

@@ -2,22 +2,26 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Baseline, Coverage, DestinationEntry, Input, Node, ProfileUsed, Report, RuleEntry};
+use super::{
+    Baseline, Coverage, DestinationEntry, Input, Node, ProfileUsed, Report, RuleEntry, Witness,
+};
 use crate::verdict::Summary;
 
-/// Writes the report as lines of JSON: the head, then one for each rule, then one for each
-/// destination. Each has `"record"`: `head`, `rule` or `destination`.
+/// Writes the report as lines of JSON: the head, then one for each rule, one for each
+/// destination, and one for a firewall's log. Each has `"record"`: `head`, `rule`, `destination`
+/// or `firewall_log`.
 ///
 /// # Errors
 ///
 /// When writing fails.
 pub fn write_ndjson(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let Report { schema, inputs, coverage, profile, rules, destinations, .. } = report;
-    let Report { summary, baseline, nodes, .. } = report;
+    let Report { summary, baseline, nodes, firewall_log, .. } = report;
     let baseline = baseline.as_ref();
     line(&Record::Head { schema, inputs, coverage, profile, summary, baseline, nodes }, out)?;
     rules.iter().try_for_each(|rule| line(&Record::Rule(rule), out))?;
-    destinations.iter().try_for_each(|found| line(&Record::Destination(found), out))
+    destinations.iter().try_for_each(|found| line(&Record::Destination(found), out))?;
+    firewall_log.iter().try_for_each(|log| line(&Record::FirewallLog(log), out))
 }
 
 #[derive(Serialize)]
@@ -36,6 +40,7 @@ enum Record<'r> {
     },
     Rule(&'r RuleEntry),
     Destination(&'r DestinationEntry),
+    FirewallLog(&'r Witness),
 }
 
 fn line(record: &Record<'_>, out: &mut impl Write) -> io::Result<()> {

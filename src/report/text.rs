@@ -1,7 +1,7 @@
 use std::io::{self, Write};
 
 use super::{
-    DestinationEntry, Report, RuleEntry,
+    DestinationEntry, Report, RuleEntry, witness,
     wording::{
         InputText, advice, bytes, change, class_name, flag_meaning, frame, inputs, is_lost_proxy,
         limits, named_by, nodes, outcomes, patterns, printable, profile, reached_by, seen_as,
@@ -113,6 +113,9 @@ impl<'r, W: Write> Text<'r, W> {
         })?;
         for (class, title) in CLASSES {
             self.destinations(title, Style::Yellow, |found| found.class == class)?;
+        }
+        if let Some(witness) = &self.report.firewall_log {
+            witness::write(witness, self.out)?;
         }
         self.list(Verdict::Reachable, "REACHABLE")?;
         self.list(Verdict::NotExercised, "NOT EXERCISED: nobody tried while the capture ran")?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    DestinationEntry, Report, RuleEntry,
+    DestinationEntry, Report, RuleEntry, witness,
     wording::{
         InputText, bytes, change, class_name, flag_meaning, frame, headline, inputs, is_lost_proxy,
         limits, named_by, nodes, outcomes, printable, profile, reached_by, seen_as, service,
@@ -47,6 +47,7 @@ pub fn write_html(report: &Report, out: &mut impl Write) -> io::Result<()> {
     requirements(report, &mut page);
     unexpected(report, &mut page);
     others(report, &mut page);
+    firewall_log(report, &mut page);
     gone(report, &mut page);
     coverage(report, &mut page);
     page.push_str("</main>\n");
@@ -190,6 +191,9 @@ fn contents(report: &Report, page: &mut String) {
     links.push(("requirements", "Requirements"));
     links.push(("unexpected", "Unexpected"));
     links.push(("others", "Other destinations"));
+    if report.firewall_log.is_some() {
+        links.push(("firewall-log", "Firewall log"));
+    }
     links.push(("coverage", "What the capture can't show"));
     page.push_str("<nav aria-label=\"Contents\"><ul>");
     for (id, title) in links {
@@ -572,6 +576,16 @@ fn notes(found: &DestinationEntry) -> String {
         notes.push(esc(&nodes(&found.nodes)));
     }
     notes.join("<br>")
+}
+
+/// As in the text report.
+fn firewall_log(report: &Report, page: &mut String) {
+    let Some(log) = &report.firewall_log else { return };
+    page.push_str("<section aria-labelledby=\"firewall-log\">\n<h2 id=\"firewall-log\">Firewall log</h2>\n<pre class=\"scroll\" tabindex=\"0\">");
+    for line in witness::lines(log) {
+        page.push_str(&format!("{}\n", esc(&line)));
+    }
+    page.push_str("</pre>\n</section>\n");
 }
 
 fn gone(report: &Report, page: &mut String) {
