@@ -13,6 +13,7 @@ mod aws;
 mod azure;
 mod build;
 mod calico;
+mod change;
 mod cilium;
 mod csv;
 mod diff;
@@ -41,6 +42,7 @@ mod tree;
 mod yaml;
 
 pub use build::{Context, FqdnTags};
+pub use change::{AllowlistChange, CHANGE_SCHEMA, Difference, EntryChange, NeedChange, SiteChange};
 pub use diff::{
     Diff, Missing, NeedRow, RuleRef, SCHEMA, SeenRow, ShadowRow, Summary, WideRow, diff,
 };
@@ -53,7 +55,7 @@ pub use intervals::{Intervals, Nets, Ports, Step};
 pub use log::{FirewallLog, LogCount, LogReader, LogTarget, Logged, LoggedRule};
 pub use needs::Need;
 pub use policy::{Coverage, Gap, Policy, Question, What, Who};
-pub use render::{write_markdown, write_text};
+pub use render::{Rendered, write_markdown, write_text};
 pub use seen::{Seen, read_report};
 
 /// The keys are chosen by whoever writes the files.

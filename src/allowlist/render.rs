@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 
 use super::{
-    diff::{Diff, NeedRow, SeenRow, ShadowRow, WideRow},
+    change::{AllowlistChange, Difference, EntryChange, NeedChange, SiteChange},
+    diff::{Diff, NeedRow, RuleRef, SeenRow, ShadowRow, WideRow},
     entry::Origin,
 };
+use crate::catalog::Level;
 
 /// A heading and its rows: first line, then details.
 struct Section {
@@ -13,19 +15,30 @@ struct Section {
     rows: Vec<(String, Vec<String>)>,
 }
 
+/// What can be written for people.
+pub trait Rendered {
+    #[doc(hidden)]
+    fn outline(&self) -> Outline;
+}
+
+/// A title, a sentence, sections and notes.
+#[doc(hidden)]
+pub struct Outline {
+    title: &'static str,
+    summary: String,
+    sections: Vec<Section>,
+    notes: Vec<String>,
+}
+
 /// Writes plain text.
 ///
 /// # Errors
 ///
 /// When writing fails.
-pub fn write_text(diff: &Diff, out: &mut impl Write) -> io::Result<()> {
-    let summary = &diff.summary;
-    writeln!(
-        out,
-        "{} of {} needed destinations are allowed; {} allowlist entries, {} destinations seen",
-        summary.allowed, summary.needed, summary.entries, summary.seen
-    )?;
-    for section in sections(diff) {
+pub fn write_text(what: &impl Rendered, out: &mut impl Write) -> io::Result<()> {
+    let Outline { summary, sections, notes, .. } = what.outline();
+    writeln!(out, "{summary}")?;
+    for section in sections {
         writeln!(out, "\n{} ({})", section.title, section.rows.len())?;
         for (head, details) in &section.rows {
             writeln!(out, "  {head}")?;
@@ -34,9 +47,9 @@ pub fn write_text(diff: &Diff, out: &mut impl Write) -> io::Result<()> {
             }
         }
     }
-    if !diff.notes.is_empty() {
+    if !notes.is_empty() {
         writeln!(out, "\nNotes")?;
-        for note in &diff.notes {
+        for note in notes {
             writeln!(out, "  {note}")?;
         }
     }
@@ -48,15 +61,11 @@ pub fn write_text(diff: &Diff, out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 ///
 /// When writing fails.
-pub fn write_markdown(diff: &Diff, out: &mut impl Write) -> io::Result<()> {
-    let summary = &diff.summary;
-    writeln!(out, "# Allowlist against requirements\n")?;
-    writeln!(
-        out,
-        "{} of {} needed destinations are allowed; {} allowlist entries, {} destinations seen.",
-        summary.allowed, summary.needed, summary.entries, summary.seen
-    )?;
-    for section in sections(diff) {
+pub fn write_markdown(what: &impl Rendered, out: &mut impl Write) -> io::Result<()> {
+    let Outline { title, summary, sections, notes } = what.outline();
+    writeln!(out, "# {title}\n")?;
+    writeln!(out, "{summary}.")?;
+    for section in sections {
         writeln!(out, "\n## {} ({})\n", section.title, section.rows.len())?;
         for (head, details) in &section.rows {
             writeln!(out, "- {}", escaped(head))?;
@@ -65,13 +74,113 @@ pub fn write_markdown(diff: &Diff, out: &mut impl Write) -> io::Result<()> {
             }
         }
     }
-    if !diff.notes.is_empty() {
+    if !notes.is_empty() {
         writeln!(out, "\n## Notes\n")?;
-        for note in &diff.notes {
-            writeln!(out, "- {}", escaped(note))?;
+        for note in notes {
+            writeln!(out, "- {}", escaped(&note))?;
         }
     }
     Ok(())
+}
+
+impl Rendered for Diff {
+    fn outline(&self) -> Outline {
+        let summary = &self.summary;
+        Outline {
+            title: "Allowlist against requirements",
+            summary: format!(
+                "{} of {} needed destinations are allowed; {} allowlist entries, {} destinations seen",
+                summary.allowed, summary.needed, summary.entries, summary.seen
+            ),
+            sections: sections(self),
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+impl Rendered for SiteChange {
+    fn outline(&self) -> Outline {
+        let plain = |ids: &[String]| ids.iter().map(|id| (id.clone(), Vec::new())).collect();
+        let levels = self.levels.iter();
+        let level = |(id, old, new): &(String, Level, Level)| {
+            (format!("{id}: {old} before, {new} after"), Vec::new())
+        };
+        let all = [
+            ("Needed after, not before", self.needed_now.iter().map(need_change).collect()),
+            ("Needed before, not after", self.not_needed_now.iter().map(need_change).collect()),
+            ("Rules that came", plain(&self.rules_came)),
+            ("Rules that went", plain(&self.rules_went)),
+            ("Rules on another level", levels.map(level).collect::<Vec<_>>()),
+        ];
+        Outline {
+            title: "What changes in the requirements",
+            summary: format!(
+                "{} destinations come, {} go; {} rules come, {} go",
+                self.needed_now.len(),
+                self.not_needed_now.len(),
+                self.rules_came.len(),
+                self.rules_went.len()
+            ),
+            sections: filled(all),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl Rendered for AllowlistChange {
+    fn outline(&self) -> Outline {
+        let all = [
+            ("Allowed after, not before", self.allowed_now.iter().map(entry_change).collect()),
+            ("Allowed before, not after", self.forbidden_now.iter().map(entry_change).collect()),
+            ("Can't be told", self.undecided.iter().map(entry_change).collect::<Vec<_>>()),
+        ];
+        Outline {
+            title: "What changes in the allowlist",
+            summary: format!(
+                "{} entries allow more than before, {} entries' destinations are no longer allowed in full",
+                self.allowed_now.len(),
+                self.forbidden_now.len()
+            ),
+            sections: filled(all),
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+fn need_change(row: &NeedChange) -> (String, Vec<String>) {
+    let part = if row.in_part { " in part" } else { "" };
+    let one_of = if row.alternative { ", one of several that do" } else { "" };
+    let allowlist = row.allowlist.map(|what| format!(": {}", what.replace('_', " ")));
+    let allowlist = allowlist.unwrap_or_default();
+    let head = format!(
+        "{} {}/{} {}{part}{one_of}{allowlist}",
+        row.destination, row.ports, row.transport, row.app
+    );
+    let rule = |rule: &RuleRef| {
+        format!(
+            "{} ({}): {} [{}: {}]",
+            rule.id, rule.level, rule.purpose, rule.source.document, rule.source.section
+        )
+    };
+    let mut details: Vec<String> = row.rules.iter().map(rule).collect();
+    if row.in_part {
+        details.extend(row.examples.iter().map(|e| difference(e, row.transport.name())));
+    }
+    (head, details)
+}
+
+fn entry_change(row: &EntryChange) -> (String, Vec<String>) {
+    let part = if row.in_part { " (in part)" } else { "" };
+    let transport = row.entry.transport;
+    let mut details: Vec<String> =
+        row.examples.iter().map(|example| difference(example, transport)).collect();
+    details.extend(row.why.iter().map(|why| format!("can't be told: {why}")));
+    (format!("{}{part}", row.entry), details)
+}
+
+fn difference(row: &Difference, transport: &str) -> String {
+    let by = row.denied_by.as_ref().map(|by| format!(", {by}")).unwrap_or_default();
+    format!("for example: {} {}/{transport}{by}", row.example, row.ports)
 }
 
 fn escaped(text: &str) -> String {
@@ -91,6 +200,10 @@ fn sections(diff: &Diff) -> Vec<Section> {
         ("Shadowed or contradictory", diff.shadowed.iter().map(shadow).collect()),
         ("Not evaluated", diff.not_evaluated.iter().map(origin).collect::<Vec<_>>()),
     ];
+    filled(all)
+}
+
+fn filled<const N: usize>(all: [(&'static str, Vec<(String, Vec<String>)>); N]) -> Vec<Section> {
     let sections = all.into_iter().map(|(title, rows)| Section { title, rows });
     sections.filter(|section| !section.rows.is_empty()).collect()
 }

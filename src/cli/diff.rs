@@ -8,13 +8,14 @@ use anyhow::{Context, anyhow};
 use clap::ValueEnum;
 use egress_auditor::{
     allowlist::{
-        self, Allowlist, Context as ReadContext, Diff, FqdnTags, Input, Policy, Seen, diff,
-        read_report, write_markdown, write_text,
+        self, Allowlist, AllowlistChange, Context as ReadContext, Diff, FqdnTags, Input, Policy,
+        Rendered, Seen, SiteChange, diff, read_report, write_markdown, write_text,
     },
     catalog::{Level, ServiceTags, Site},
     source::SourceError,
     verdict::judge,
 };
+use serde::Serialize;
 
 use super::{
     EXIT_ERROR, EXIT_FINDINGS, Inputs,
@@ -29,10 +30,14 @@ Examples:
   egress-auditor diff --profile site.toml --allowlist policy.json
   egress-auditor diff --allowlist squid.conf --report report.json --format md
   egress-auditor diff --profile site.toml --allowlist policy.json captures/
+  egress-auditor diff --profile site.toml --against-profile next.toml --allowlist policy.json
+  egress-auditor diff --profile site.toml --catalog aks --against-catalog aks-next.toml
+  egress-auditor diff --allowlist policy.json --against-allowlist policy-next.json
   az network firewall policy rule-collection-group list -g RG --policy-name P | \\
     egress-auditor diff --profile site.toml --service-tags ServiceTags_Public.json --allowlist -
 
 Exit codes: 0 nothing found, 1 differences selected by --fail-on, 2 usage or input error.
+With --against-... it is 1 when anything changes, unless --fail-on none.
 All files given with --allowlist are one policy. For two devices in series compare with each.")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -41,13 +46,27 @@ pub(crate) struct Args {
     #[command(flatten)]
     allowlist: AllowlistArgs,
 
+    /// Instead: what changes when moving to this profile. With --allowlist, whether it is allowed.
+    #[arg(long, value_name = "FILE", group = "against")]
+    against_profile: Option<PathBuf>,
+
+    /// Instead: what changes with these catalogs in place of the profile's, such as another version
+    /// of one; repeatable.
+    #[arg(long, value_name = "NAME|FILE", group = "against")]
+    against_catalog: Vec<String>,
+
+    /// Instead: what is allowed, or no longer allowed, when this allowlist takes the place of that
+    /// of --allowlist; repeatable, all files are one policy.
+    #[arg(long, value_name = "FILE", group = "against", requires = "allowlist")]
+    against_allowlist: Vec<PathBuf>,
+
     /// What was seen: capture files as `audit` takes them, folders of them, or `-` for standard
     /// input.
-    #[arg(value_name = "CAPTURE|DIR|-")]
+    #[arg(value_name = "CAPTURE|DIR|-", conflicts_with = "against")]
     captures: Vec<PathBuf>,
 
     /// What was seen: the output of `audit --format json`; repeatable.
-    #[arg(long, value_name = "REPORT.json")]
+    #[arg(long, value_name = "REPORT.json", conflicts_with = "against")]
     report: Vec<PathBuf>,
 
     /// How to write the differences.
@@ -68,7 +87,11 @@ pub(crate) struct Args {
 #[derive(clap::Args)]
 pub(super) struct AllowlistArgs {
     /// The firewall's allowlist in its own format, `-` for standard input; repeatable.
-    #[arg(long, value_name = "FILE", required = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present_any = ["against_profile", "against_catalog"]
+    )]
     allowlist: Vec<PathBuf>,
 
     #[command(flatten)]
@@ -144,19 +167,30 @@ enum FailOn {
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let (site, tags) = self.site.load()?;
+        if !self.against_allowlist.is_empty() {
+            let reading = &self.allowlist.reading;
+            let before = reading.read(&self.allowlist.allowlist, tags.as_ref())?;
+            let after = reading.read(&self.against_allowlist, tags.as_ref())?;
+            let change = AllowlistChange::new(&before, &after);
+            self.write(&change)?;
+            return Ok(self.code(!change.is_empty()));
+        }
+        if self.against_profile.is_some() || !self.against_catalog.is_empty() {
+            let after =
+                self.site.against(self.against_profile.as_deref(), &self.against_catalog)?;
+            let files = &self.allowlist.allowlist;
+            let list = (!files.is_empty())
+                .then(|| self.allowlist.reading.read(files, tags.as_ref()))
+                .transpose()?;
+            let policy = list.as_ref().map(Policy::new);
+            let change = SiteChange::new(&site, &after, policy.as_ref());
+            self.write(&change)?;
+            return Ok(self.code(!change.is_empty()));
+        }
         let list = self.allowlist.reading.read(&self.allowlist.allowlist, tags.as_ref())?;
         let (seen, errors) = self.seen(&site)?;
         let found = diff(&site, &Policy::new(&list), seen.as_deref());
-        let mut out = BufWriter::new(io::stdout().lock());
-        match self.format {
-            Format::Text => write_text(&found, &mut out)?,
-            Format::Md => write_markdown(&found, &mut out)?,
-            Format::Json => {
-                serde_json::to_writer_pretty(&mut out, &found)?;
-                out.write_all(b"\n")?;
-            }
-        }
-        out.flush()?;
+        self.write(&found)?;
         for error in &errors {
             eprintln!("egress-auditor: {error}");
         }
@@ -167,6 +201,26 @@ impl Args {
             }
             () => ExitCode::SUCCESS,
         })
+    }
+
+    fn write(&self, found: &(impl Rendered + Serialize)) -> anyhow::Result<()> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        match self.format {
+            Format::Text => write_text(found, &mut out)?,
+            Format::Md => write_markdown(found, &mut out)?,
+            Format::Json => {
+                serde_json::to_writer_pretty(&mut out, found)?;
+                out.write_all(b"\n")?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    fn code(&self, differs: bool) -> ExitCode {
+        match differs && !self.fail_on.contains(&FailOn::None) {
+            true => ExitCode::from(EXIT_FINDINGS),
+            false => ExitCode::SUCCESS,
+        }
     }
 
     /// What reports and captures show; `None` when there are neither. Also what of the captures

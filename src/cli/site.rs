@@ -70,6 +70,23 @@ impl SiteArgs {
     }
 }
 
+impl SiteArgs {
+    /// The site with another profile, or with other catalogs.
+    pub(super) fn against(
+        &self,
+        profile: Option<&Path>,
+        catalogs: &[String],
+    ) -> anyhow::Result<Site> {
+        let file = profile.or(self.profile.as_deref());
+        let mut profile = load_profile(file)?;
+        let named = if catalogs.is_empty() { &self.catalog } else { catalogs };
+        let base = choose_catalogs(&mut profile, named, file);
+        let catalogs = load_catalogs(&profile, base)?;
+        let tags = self.service_tags.as_deref().map(load_tags).transpose()?;
+        Ok(Site::new(&catalogs, profile, tags.as_ref()))
+    }
+}
+
 /// The profile in a file, or the default one.
 pub(super) fn load_profile(path: Option<&Path>) -> anyhow::Result<Profile> {
     match path {
