@@ -153,6 +153,26 @@ fn an_entry_that_is_taken_away_is_missed_with_its_rule() {
 }
 
 #[test]
+fn a_name_that_is_taken_out_of_any_product_is_missed_alone() {
+    let site = site("cloud = \"public\"\nregion = \"westeurope\"\n", &[builtin("aks").unwrap()]);
+    for (product, _) in PRODUCTS {
+        let text = generate(product, &site, None).text;
+        let before = compare(&site, &text, None);
+        // Another name stands in its place.
+        let without = text.replace("packages.microsoft.com", "packages.example");
+        assert_ne!(without, text, "{product:?}");
+        let found = compare(&site, &without, None);
+        let new: Vec<_> =
+            found.not_allowed.iter().filter(|row| !before.not_allowed.contains(row)).collect();
+        let names: Vec<&str> = new.iter().map(|row| &*row.destination).collect();
+        assert_eq!(names, ["packages.microsoft.com"], "{product:?}");
+        assert!(new[0].rules.iter().all(|r| !r.purpose.is_empty() && !r.source.section.is_empty()));
+        let same = (&found.partly_allowed, &found.undecided);
+        assert_eq!(same, (&before.partly_allowed, &before.undecided), "{product:?}");
+    }
+}
+
+#[test]
 fn a_hole_in_a_wide_rule_is_found() {
     let site = site("cloud = \"public\"\nregion = \"westeurope\"\n", &[builtin("aks").unwrap()]);
     let text = fs::read_to_string("fixtures/allowlists/azure-firewall/template.json").unwrap();
@@ -226,6 +246,39 @@ fn rules_without_effect_are_found() {
             ("10.1.0.0/16", "10.0.0.0/8", false)
         ]
     );
+}
+
+#[test]
+fn all_that_a_calico_rule_says_has_to_hold() {
+    let text = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: a}\nspec:\n  egress:\n  - action: Allow\n    protocol: TCP\n    destination: {nets: [\"0.0.0.0/0\"], selector: \"x == 'y'\"}\n  - action: Deny\n    notProtocol: UDP\n    destination: {nets: [\"192.0.2.0/24\"]}\n";
+    let list = read(text, None);
+    let shown = shown(&list);
+    assert!(shown.contains("not evaluated: selector"), "{shown}");
+    assert!(shown.contains("denies 192.0.2.0/24 */tcp"), "{shown}");
+}
+
+#[test]
+fn suricata_passes_before_it_drops_unless_the_order_is_strict() {
+    let list = |kind: &str, order: &str| {
+        format!(
+            "{{\"RuleGroup\": {{\"StatefulRuleOptions\": {{\"RuleOrder\": \"{order}\"}}, \"RulesSource\": {{\"RulesSourceList\": {{\"GeneratedRulesType\": \"{kind}\", \"TargetTypes\": [\"TLS_SNI\"], \"Targets\": [\"x.example\"]}}}}}}}}"
+        )
+    };
+    for (order, first) in [("DEFAULT_ACTION_ORDER", "allows"), ("STRICT_ORDER", "denies")] {
+        let text = format!("[{},{}]", list("DENYLIST", order), list("ALLOWLIST", order));
+        let shown = shown(&read(&text, Some(Format::AwsNetworkFirewall)));
+        assert!(shown.lines().next().unwrap().contains(first), "{order}: {shown}");
+    }
+}
+
+#[test]
+fn an_ip_group_that_is_known_in_part_is_not_known() {
+    let text = r#"{"resources": [
+        {"type": "Microsoft.Network/ipGroups", "name": "g", "properties": {"ipAddresses": ["192.0.2.1", "[parameters('more')]"]}},
+        {"ruleCollections": [{"name": "c", "priority": 1, "action": {"type": "Deny"}, "rules": [
+            {"ruleType": "NetworkRule", "name": "r", "ipProtocols": ["TCP"], "destinationIpGroups": ["[resourceId('Microsoft.Network/ipGroups', 'g')]"], "destinationPorts": ["443"], "sourceAddresses": ["*"]}]}]}]}"#;
+    let shown = shown(&read(text, Some(Format::AzureFirewall)));
+    assert!(shown.contains("not evaluated: IP group"), "{shown}");
 }
 
 #[test]

@@ -113,7 +113,14 @@ fn between_two_profiles_catalogs_and_lists() {
     let same = run(&["diff", "--profile", &old, "--against-profile", &old]);
     assert_eq!(same.0, 0, "{}", same.1);
     let change = json(&[
-        "diff", "--profile", &old, "--against-profile", &new, "--allowlist", &list, "--format",
+        "diff",
+        "--profile",
+        &old,
+        "--against-profile",
+        &new,
+        "--allowlist",
+        &list,
+        "--format",
         "json",
     ]);
     let needed = change["needed_now"].as_array().unwrap();

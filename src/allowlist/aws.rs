@@ -2,7 +2,8 @@
 //! YAML).
 //!
 //! `x` is that name, `.x` is x and all below. An ALLOWLIST lets pass what it names, a DENYLIST
-//! drops it; they look at TLS's server name, at HTTP's Host, or at both.
+//! drops it; they look at TLS's server name, at HTTP's Host, or at both. By default what passes
+//! comes before what is dropped; with `STRICT_ORDER` the policy says.
 
 use std::sync::Arc;
 
@@ -16,24 +17,39 @@ use super::{
 
 pub(super) fn read(documents: &[Node], builder: &mut Builder<'_>) -> Result<bool, ParseError> {
     let mut lists: Vec<(String, &Node)> = Vec::new();
+    let mut strict = false;
     for document in documents {
         let name = document.any_of(&["RuleGroupName", "Name"]).and_then(|(_, n)| n.text());
         let name =
             name.or(document.at(&["RuleGroupResponse", "RuleGroupName"]).and_then(Node::text));
         let name = name.unwrap_or_default();
         document.walk(&mut |node| {
+            strict |= node.text_of("RuleOrder") == Some("STRICT_ORDER");
             if node.get("Targets").is_some() && node.get("GeneratedRulesType").is_some() {
                 lists.push((name.to_owned(), node));
             }
         });
     }
-    for (name, list) in &lists {
-        read_list(name, list, builder)?;
+    if strict && lists.len() > 1 {
+        let note = format!(
+            "{}: strict order: the groups' priorities stand in the firewall policy; taken in the file's order",
+            builder.file
+        );
+        builder.note(note);
+    }
+    for (number, (name, list)) in (0..).zip(&lists) {
+        read_list(name, list, strict.then_some(number), builder)?;
     }
     Ok(!lists.is_empty())
 }
 
-fn read_list(name: &str, list: &Node, builder: &mut Builder<'_>) -> Result<(), ParseError> {
+/// `place` is the list's own in a strict order; else actions have an order.
+fn read_list(
+    name: &str,
+    list: &Node,
+    place: Option<i64>,
+    builder: &mut Builder<'_>,
+) -> Result<(), ParseError> {
     let kind = list.get("GeneratedRulesType");
     let action = match kind.and_then(Node::text).unwrap_or_default() {
         "ALLOWLIST" => Action::Allow,
@@ -87,8 +103,8 @@ fn read_list(name: &str, list: &Node, builder: &mut Builder<'_>) -> Result<(), P
                 })
             }
         };
-        // Drop comes before pass only by the policy's order, which the list doesn't have.
-        let rank = [0, i64::from(action == Action::Allow), 0, 0];
+        // Suricata's default: pass rules before those that drop.
+        let rank = [0, place.unwrap_or(i64::from(action == Action::Deny)), 0, 0];
         builder.add(rank, action, &terms, to, node.text().unwrap_or_default(), node.line);
     }
     Ok(())

@@ -256,7 +256,9 @@ impl Reader<'_, '_> {
                 self.groups.get(word).or_else(|| self.groups.get(inner))
             })
         });
-        nets.cloned().ok_or_else(|| format!("IP group {}, which isn't in the file", node.shown()))
+        nets.cloned().ok_or_else(|| {
+            format!("IP group {}, which isn't in the file with all its addresses", node.shown())
+        })
     }
 
     fn application(
@@ -488,8 +490,11 @@ fn ip_groups(tree: &Node) -> BTreeMap<String, Nets> {
     tree.walk(&mut |node| {
         let inner = node.get("properties").unwrap_or(node);
         let Some((key, _)) = inner.any_of(&["ipAddresses", "cidrs"]) else { return };
-        let nets = inner.items(key).iter().filter_map(|n| Builder::nets(n.text()?));
-        let nets = nets.fold(Nets::empty(), |all, more| all.union(&more));
+        // A group that is known in part only isn't known.
+        let mut nets = inner.items(key).iter().map(|n| Builder::nets(n.text()?));
+        let Some(nets) = nets.try_fold(Nets::empty(), |all, more| Some(all.union(&more?))) else {
+            return;
+        };
         let name = node.text_of("name").map(|n| n.rsplit('/').next().unwrap_or(n).to_owned());
         let label = node.items("").get(1).and_then(Node::text).map(str::to_owned);
         for name in [name, label].into_iter().flatten() {

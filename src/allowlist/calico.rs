@@ -76,6 +76,11 @@ fn egress(
         Some("UDP" | "17") => Transports::UDP,
         Some(_) => return Ok(()),
     };
+    match rule.text_of("notProtocol").map(str::to_ascii_uppercase).as_deref() {
+        Some("TCP" | "6") => terms.transports.tcp = false,
+        Some("UDP" | "17") => terms.transports.udp = false,
+        _ => {}
+    }
     let unknown = clients(rule, &mut terms, builder)?;
     let empty = Node { line: rule.line, value: super::tree::Value::Null };
     let to = rule.get("destination").unwrap_or(&empty);
@@ -143,7 +148,18 @@ fn destinations(
         _ if sets.is_empty() => {
             sets.push((To::Nets(Nets::all().minus(&not)), "notNets".into(), to.line))
         }
-        _ => {}
+        // All that a rule says about its destination has to hold.
+        Some((key, node)) => {
+            for (set, ..) in &mut sets {
+                let why = format!("{key} {} beside it", node.shown());
+                let names = match set {
+                    To::Names(names) => Some(std::mem::take(names)),
+                    _ => None,
+                };
+                *set = To::Unevaluated(why, names);
+            }
+        }
+        None => {}
     }
     Ok(sets)
 }

@@ -12,8 +12,11 @@ use crate::catalog::Level;
 /// A heading and its rows: first line, then details.
 struct Section {
     title: &'static str,
-    rows: Vec<(String, Vec<String>)>,
+    rows: Vec<Row>,
 }
+
+/// First line, then details.
+type Row = (String, Vec<String>);
 
 /// What can be written for people.
 pub trait Rendered {
@@ -147,7 +150,7 @@ impl Rendered for AllowlistChange {
     }
 }
 
-fn need_change(row: &NeedChange) -> (String, Vec<String>) {
+fn need_change(row: &NeedChange) -> Row {
     let part = if row.in_part { " in part" } else { "" };
     let one_of = if row.alternative { ", one of several that do" } else { "" };
     let allowlist = row.allowlist.map(|what| format!(": {}", what.replace('_', " ")));
@@ -169,7 +172,7 @@ fn need_change(row: &NeedChange) -> (String, Vec<String>) {
     (head, details)
 }
 
-fn entry_change(row: &EntryChange) -> (String, Vec<String>) {
+fn entry_change(row: &EntryChange) -> Row {
     let part = if row.in_part { " (in part)" } else { "" };
     let transport = row.entry.transport;
     let mut details: Vec<String> =
@@ -203,12 +206,12 @@ fn sections(diff: &Diff) -> Vec<Section> {
     filled(all)
 }
 
-fn filled<const N: usize>(all: [(&'static str, Vec<(String, Vec<String>)>); N]) -> Vec<Section> {
+fn filled<const N: usize>(all: [(&'static str, Vec<Row>); N]) -> Vec<Section> {
     let sections = all.into_iter().map(|(title, rows)| Section { title, rows });
     sections.filter(|section| !section.rows.is_empty()).collect()
 }
 
-fn need(row: &NeedRow) -> (String, Vec<String>) {
+fn need(row: &NeedRow) -> Row {
     let head = format!("{} {}/{} ({})", row.destination, row.ports, row.transport, row.level);
     let mut details: Vec<String> = row
         .rules
@@ -242,7 +245,7 @@ fn need(row: &NeedRow) -> (String, Vec<String>) {
     (head, details)
 }
 
-fn seen(row: &SeenRow) -> (String, Vec<String>) {
+fn seen(row: &SeenRow) -> Row {
     let state = if row.established { "works in the capture" } else { "didn't work in the capture" };
     let head = format!("{} {}/{} ({}; {state})", row.name, row.port, row.transport, row.class);
     let mut details: Vec<String> = row.decided_by.iter().map(ToString::to_string).collect();
@@ -256,11 +259,11 @@ fn seen(row: &SeenRow) -> (String, Vec<String>) {
     (head, details)
 }
 
-fn origin(row: &Origin) -> (String, Vec<String>) {
+fn origin(row: &Origin) -> Row {
     (row.to_string(), row.not_evaluated.iter().cloned().collect())
 }
 
-fn wide(row: &WideRow) -> (String, Vec<String>) {
+fn wide(row: &WideRow) -> Row {
     let mut details = Vec::new();
     if !row.destinations.is_empty() {
         let more = if row.more == 0 { String::new() } else { format!(" and {} more", row.more) };
@@ -273,7 +276,7 @@ fn wide(row: &WideRow) -> (String, Vec<String>) {
     (row.entry.to_string(), details)
 }
 
-fn shadow(row: &ShadowRow) -> (String, Vec<String>) {
+fn shadow(row: &ShadowRow) -> Row {
     let what = if row.contradiction {
         "never takes effect, contradicted by"
     } else {

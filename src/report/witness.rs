@@ -124,9 +124,8 @@ pub fn join(report: &Report, log: FirewallLog, tolerance: u64) -> Witness {
     let seen_clients: BTreeSet<IpAddr> =
         destinations.iter().flat_map(|d| d.clients.iter().copied()).collect();
     let (by_name, by_addr) = index(destinations);
-    let mut joined: BTreeMap<usize, Vec<(&Logged, &LogCount, &'static str)>> = BTreeMap::new();
-    let mut not_seen: BTreeMap<(&LogTarget, Transport, u16), Vec<(&Logged, &LogCount)>> =
-        BTreeMap::new();
+    let mut joined: BTreeMap<usize, Vec<Line<'_>>> = BTreeMap::new();
+    let mut not_seen: BTreeMap<(&LogTarget, Service), Vec<Line<'_>>> = BTreeMap::new();
     let mut other_clients = 0;
     for (logged, count) in &log.entries {
         if logged.client.is_some_and(|client| !seen_clients.contains(&client)) {
@@ -146,8 +145,7 @@ pub fn join(report: &Report, log: FirewallLog, tolerance: u64) -> Witness {
             joined.entry(at).or_default().push((logged, count, how));
         }
         if found.is_empty() && logged.action == Action::Deny {
-            let key = (&logged.target, logged.transport, logged.port);
-            not_seen.entry(key).or_default().push((logged, count));
+            not_seen.entry((&logged.target, service)).or_default().push((logged, count, ""));
         }
     }
     let witnessed = |(at, lines): (usize, Vec<_>)| witnessed(at, &destinations[at], &lines, &log);
@@ -155,9 +153,9 @@ pub fn join(report: &Report, log: FirewallLog, tolerance: u64) -> Witness {
     told.sort_by_key(|told| (told.agreement, told.destination));
     let denied_not_seen = not_seen
         .into_iter()
-        .map(|((target, transport, port), lines)| {
-            let clients: BTreeSet<IpAddr> = lines.iter().filter_map(|(l, _)| l.client).collect();
-            let counts = || lines.iter().map(|(_, count)| *count);
+        .map(|((target, (transport, port)), lines)| {
+            let clients: BTreeSet<IpAddr> = lines.iter().filter_map(|(l, ..)| l.client).collect();
+            let counts = || lines.iter().map(|(_, count, _)| *count);
             NotSeen {
                 target: shown(target),
                 transport,
@@ -165,7 +163,7 @@ pub fn join(report: &Report, log: FirewallLog, tolerance: u64) -> Witness {
                 clients: clients.into_iter().collect(),
                 first: counts().filter_map(|c| c.first).min(),
                 last: counts().filter_map(|c| c.last).max(),
-                rules: decisions(lines.iter().map(|&(l, c)| (l, c, "")), &log),
+                rules: decisions(&lines, &log),
             }
         })
         .collect();
@@ -174,10 +172,14 @@ pub fn join(report: &Report, log: FirewallLog, tolerance: u64) -> Witness {
 
 type Service = (Transport, u16);
 
+/// What was logged, how often, and what it was joined by.
+type Line<'l> = (&'l Logged, &'l LogCount, &'static str);
+
+/// Places in a list.
+type Places<K> = BTreeMap<(K, Service), Vec<usize>>;
+
 /// Destinations by name and by address.
-fn index(
-    destinations: &[DestinationEntry],
-) -> (BTreeMap<(&str, Service), Vec<usize>>, BTreeMap<(IpAddr, Service), Vec<usize>>) {
+fn index(destinations: &[DestinationEntry]) -> (Places<&str>, Places<IpAddr>) {
     let (mut by_name, mut by_addr) = (BTreeMap::new(), BTreeMap::new());
     for (at, found) in destinations.iter().enumerate() {
         let (Some(transport), Some(port)) = (found.transport, found.port) else { continue };
@@ -200,7 +202,7 @@ fn index(
 fn witnessed(
     at: usize,
     found: &DestinationFinding,
-    lines: &[(&Logged, &LogCount, &'static str)],
+    lines: &[Line<'_>],
     log: &FirewallLog,
 ) -> Option<Witnessed> {
     let (first, ..) = lines.first()?;
@@ -228,18 +230,15 @@ fn witnessed(
         agreement,
         first: lines.iter().filter_map(|(_, c, _)| c.first).min(),
         last: lines.iter().filter_map(|(_, c, _)| c.last).max(),
-        rules: decisions(lines.iter().copied(), log),
+        rules: decisions(lines, log),
     })
 }
 
 /// The rules that decided, denying ones first, each with its first line.
-fn decisions<'l>(
-    lines: impl Iterator<Item = (&'l Logged, &'l LogCount, &'static str)>,
-    log: &FirewallLog,
-) -> Vec<Decision> {
-    let mut known: BTreeMap<(bool, &LoggedRule, &'static str), (u64, (usize, usize))> =
-        BTreeMap::new();
-    for (logged, count, how) in lines {
+fn decisions(lines: &[Line<'_>], log: &FirewallLog) -> Vec<Decision> {
+    // Lines, and the first one's file and place in it.
+    let mut known: BTreeMap<_, (u64, (usize, usize))> = BTreeMap::new();
+    for &(logged, count, how) in lines {
         let place = (count.file, count.line);
         let entry =
             known.entry((logged.action == Action::Allow, &logged.by, how)).or_insert((0, place));
