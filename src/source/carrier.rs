@@ -1,4 +1,4 @@
-use std::fs;
+use std::{fs, io::ErrorKind};
 
 /// Whether an interface can carry frames, as the system tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Carrier {
         };
         let flags = match read("flags") {
             Ok(text) => u32::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or(IFF_UP),
-            Err(_) if fs::metadata("/sys/class/net").is_ok() => return Self::Gone,
+            Err(error) if error.kind() == ErrorKind::NotFound && has_sysfs() => return Self::Gone,
             Err(_) => return Self::Unknown,
         };
         // Reading `carrier` fails while the interface is down.
@@ -42,6 +42,10 @@ impl Carrier {
     pub(super) fn is_up(self) -> bool {
         matches!(self, Self::Up(_) | Self::Unknown)
     }
+}
+
+fn has_sysfs() -> bool {
+    fs::metadata("/sys/class/net").is_ok()
 }
 
 #[cfg(test)]

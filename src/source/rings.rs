@@ -263,6 +263,11 @@ impl Ring {
         now: Timestamp,
     ) -> Result<Self, SourceError> {
         let live = Live::open(name, index, Tally::default(), options)?;
+        let carrier = match Carrier::of(name) {
+            // It was opened just now: this /sys is about another network namespace.
+            Carrier::Gone => Carrier::Unknown,
+            known => known,
+        };
         Ok(Self {
             name: name.to_owned(),
             index,
@@ -272,7 +277,7 @@ impl Ring {
             before: Tally::default(),
             closed: KernelStats::default(),
             open: KernelStats::default(),
-            carrier: Carrier::of(name),
+            carrier,
             seen_up: now,
             gaps: Vec::new(),
             gap_count: 0,
@@ -324,7 +329,10 @@ impl Ring {
         {
             self.open = stats;
         }
-        let carrier = Carrier::of(&self.name);
+        let carrier = match self.carrier {
+            Carrier::Unknown => Carrier::Unknown,
+            _ => Carrier::of(&self.name),
+        };
         if !carrier.is_up() {
             self.begin_gap();
         } else if self.live.is_some() {
@@ -342,7 +350,9 @@ impl Ring {
         let live = Live::open(&self.name, self.index, self.before.clone(), options)?;
         self.link = live.link();
         self.live = Some(live);
-        self.carrier = Carrier::of(&self.name);
+        if self.carrier != Carrier::Unknown {
+            self.carrier = Carrier::of(&self.name);
+        }
         self.end_gap(now);
         self.seen_up = now;
         Ok(())
