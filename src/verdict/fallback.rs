@@ -129,7 +129,10 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::testing::{at, attempt};
+    use crate::verdict::{
+        attempt::number_destinations,
+        testing::{at, attempt},
+    };
 
     const CLIENT: &str = "10.0.0.1";
 
