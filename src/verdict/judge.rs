@@ -47,7 +47,7 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
     number_destinations(&mut all);
     retry::mark(&mut all);
     fallback::mark(&mut all);
-    let mut lookup = Lookup { site, known: HashMap::default() };
+    let mut lookup = Lookup { site, of_attempts: HashMap::default(), known: HashMap::default() };
     let matched: Vec<Matched<'_>> = all
         .iter()
         .enumerate()
@@ -85,7 +85,7 @@ impl<'a> Matched<'a> {
     fn new(index: usize, attempt: &'a Attempt, rules: &mut Lookup<'_>) -> Self {
         let site = rules.site;
         let (addr, service) = (attempt.addr, attempt.service);
-        let hits = rules.find(attempt.client, attempt.name.as_ref(), addr, service);
+        let hits = rules.of(attempt);
         let mut class = classify(attempt, &hits, site);
         // HTTP/3 is another way to an HTTPS destination (RFC 9114 section 3.1): it explains the
         // traffic, but the rule asks for TCP.
@@ -116,19 +116,34 @@ impl<'a> Matched<'a> {
 /// What the rules say, remembered: most attempts repeat others.
 struct Lookup<'s> {
     site: &'s Site,
+    /// By client, destination, address and service.
+    of_attempts: HashMap<(IpAddr, u32, Option<IpAddr>, Service), Rc<[Hit]>, RandomState>,
     known: HashMap<Asked, Rc<[Hit]>, RandomState>,
 }
 
+/// Transport and port.
+type Service = Option<(Transport, u16)>;
+
 /// Who asks, for which name or address and service.
-type Asked = (IpAddr, Option<HostName>, Option<IpAddr>, Option<(Transport, u16)>);
+type Asked = (IpAddr, Option<HostName>, Option<IpAddr>, Service);
 
 impl Lookup<'_> {
+    fn of(&mut self, attempt: &Attempt) -> Rc<[Hit]> {
+        let asked = (attempt.client, attempt.subject, attempt.addr, attempt.service);
+        let found = self.of_attempts.entry(asked).or_insert_with(|| {
+            let (name, service) = (attempt.name.as_deref(), attempt.service);
+            let service = service.map(|(transport, port)| (rule_transport(transport), port));
+            self.site.find(attempt.client, name, attempt.addr, service).into()
+        });
+        Rc::clone(found)
+    }
+
     fn find(
         &mut self,
         client: IpAddr,
         name: Option<&HostName>,
         addr: Option<IpAddr>,
-        service: Option<(Transport, u16)>,
+        service: Service,
     ) -> Rc<[Hit]> {
         let asked = (client, name.cloned(), addr, service);
         let found = self.known.entry(asked).or_insert_with(|| {
