@@ -1,6 +1,6 @@
 use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// A host name in the one form that names are compared in: lower case, without the trailing dot.
 ///
@@ -67,6 +67,14 @@ impl fmt::Debug for HostName {
 impl Serialize for HostName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(text.as_bytes())
+            .ok_or_else(|| D::Error::custom(format!("`{text}` is no host name")))
     }
 }
 

@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// Nanoseconds since 1970-01-01T00:00:00Z, as the capture recorded them.
 ///
@@ -47,6 +47,15 @@ impl fmt::Display for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let time = humantime::parse_rfc3339(&text).map_err(D::Error::custom)?;
+        let since = time.duration_since(std::time::UNIX_EPOCH).map_err(D::Error::custom)?;
+        u64::try_from(since.as_nanos()).map(Self).map_err(D::Error::custom)
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, Serializer};
 use toml::Spanned;
 
@@ -101,6 +102,11 @@ impl Profile {
     /// A commented profile to start from. It parses, and means the default.
     pub const fn template() -> &'static str {
         include_str!("builtin/profile-template.toml")
+    }
+
+    /// JSON Schema of a profile's text.
+    pub fn schema() -> Schema {
+        schemars::schema_for!(RawProfile)
     }
 
     /// The values that a placeholder takes; none when it is unbound.
@@ -207,38 +213,82 @@ static REGION_CODES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 
 type List = Vec<Spanned<String>>;
 
-#[derive(Deserialize)]
+/// A site: its cloud, its features, its networks.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawProfile {
+    /// The cloud; `public` when not given.
     cloud: Option<Cloud>,
+    /// Region, lower-case and in one word.
+    #[schemars(with = "Option<String>")]
     region: Option<Spanned<String>>,
+    /// Built-in catalogs' names and catalog files' paths; `aks` when not given.
+    #[schemars(with = "Option<Vec<String>>")]
     catalogs: Option<Spanned<List>>,
+    /// What is on.
     #[serde(default)]
+    #[schemars(schema_with = "feature_list")]
     features: List,
+    /// Values of the rules' placeholders.
     #[serde(default)]
+    #[schemars(schema_with = "parameter_lists")]
     parameters: BTreeMap<Spanned<String>, List>,
+    /// Networks and what stands in them.
     #[serde(default)]
     network: RawNetwork,
+    /// Addresses and CIDRs by role.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Vec<String>>")]
     roles: BTreeMap<Spanned<String>, List>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct RawNetwork {
+    /// Addresses and CIDRs of the captured hosts; private and link-local ranges when not given.
+    #[schemars(with = "Option<Vec<String>>")]
     local: Option<List>,
+    /// Addresses and CIDRs that are never egress.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     internal: List,
+    /// Explicit proxies, `HOST:PORT`.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     proxies: List,
+    /// Suffixes that resolvers append.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     search_domains: List,
+    /// Addresses and CIDRs that stand for "blocked" in DNS answers.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     sinkholes: List,
+    /// DNS servers on unusual ports, `ADDRESS` or `ADDRESS:PORT`.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     resolvers: List,
+    /// Issuer names of the CAs of devices that decrypt TLS.
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     resigning_cas: List,
+}
+
+fn feature_list(_: &mut SchemaGenerator) -> Schema {
+    let known = Feature::ALL.iter().map(
+        |feature| json_schema!({ "const": feature.name(), "description": feature.sentence() }),
+    );
+    let known: Vec<_> = known.collect();
+    json_schema!({ "type": "array", "items": { "type": "string", "oneOf": known } })
+}
+
+fn parameter_lists(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<_> = Param::ALL.iter().map(|param| param.name()).collect();
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "enum": names },
+        "additionalProperties": { "type": "array", "items": { "type": "string" } }
+    })
 }
 
 struct Reader<'a> {

@@ -1,22 +1,17 @@
-use std::{
-    fs,
-    io::{self, BufWriter, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use anyhow::Context;
-use clap::ValueEnum;
 use egress_auditor::{
     catalog::Site,
-    report::{ProfileUsed, Report, write_json, write_text},
+    report::{ProfileUsed, Report},
     scan::Census,
     source::InputStats,
-    verdict::{Class, DestinationFinding, Findings, Flag, Verdict, judge},
+    verdict::{Findings, judge},
 };
 
 use super::{
-    EXIT_ERROR, EXIT_FINDINGS, Inputs,
+    EXIT_ERROR, Inputs,
+    explain::told,
+    output::{Format, OutputArgs},
     read::read,
     site::{SiteArgs, resolvers},
 };
@@ -27,6 +22,7 @@ use super::{
 Examples:
   egress-auditor audit node.pcap
   egress-auditor audit --profile site.toml --format json captures/ > report.json
+  egress-auditor audit --profile site.toml --format html -o report.html node.pcap
   tcpdump -w - -i eth0 | egress-auditor audit -
   egress-auditor audit -i eth0 --window 60s -o report.txt
 
@@ -45,48 +41,38 @@ pub(crate) struct Args {
 
     /// How to write the report.
     #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    pub(super) format: Format,
 
-    /// Write the report to this file instead of standard output.
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
 
-    /// Exit with 1 when there are findings of these classes; `none` for never.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "blocked")]
-    fail_on: Vec<FailOn>,
-}
+    /// Name the node in the report, for `merge`.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people, and for tickets.
-    Text,
-    /// For programs.
-    Json,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FailOn {
-    Blocked,
-    Degraded,
-    Inconclusive,
-    NotExercised,
-    Unexpected,
-    Ambiguous,
-    Conditional,
-    None,
+    /// Tell what a rule, outcome, verdict or class means, as `explain` does, and read nothing.
+    #[arg(long, value_name = "WORD")]
+    explain: Option<String>,
 }
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(word) = &self.explain {
+            return told(word, &[]);
+        }
         #[cfg(feature = "live")]
         if self.inputs.is_live() {
             return super::watch::run(&self);
         }
         let (site, _) = self.site.load()?;
-        let reading = read(&self.inputs, resolvers(site.profile()), &mut ())?;
+        let earlier = self.output.baseline()?;
+        let reading = read(&self.inputs, resolvers(site.profile()), self.output.quiet, &mut ())?;
         let findings = judge(&reading.census, &site);
-        let report = self.report(&site, &reading.census, &reading.inputs, findings);
-        self.write(&report)?;
+        let mut report = self.report(&site, &reading.census, &reading.inputs, findings);
+        if let Some(earlier) = &earlier {
+            report.compare(earlier);
+        }
+        self.output.write(&report, self.format)?;
         if reading.interrupted {
             eprintln!("egress-auditor: interrupted: the report covers what was read until then");
         }
@@ -94,7 +80,7 @@ impl Args {
             eprintln!("egress-auditor: {error}");
         }
         Ok(match reading.errors.is_empty() {
-            true => self.verdict(&report),
+            true => self.output.exit_code(&report),
             false => ExitCode::from(EXIT_ERROR),
         })
     }
@@ -107,63 +93,13 @@ impl Args {
         inputs: &[InputStats],
         findings: Findings,
     ) -> Report {
-        let used = ProfileUsed {
-            file: self.site.profile.as_ref().map(|path| path.display().to_string()),
-            unbound: site.profile().unbound(site.rules().iter().map(|site_rule| &site_rule.rule)),
-            profile: site.profile().clone(),
-        };
-        Report::new(inputs, census, used, findings)
-    }
-
-    /// What to exit with after this report.
-    pub(super) fn verdict(&self, report: &Report) -> ExitCode {
-        match self.fail_on.iter().any(|class| class.selects(report)) {
-            true => ExitCode::from(EXIT_FINDINGS),
-            false => ExitCode::SUCCESS,
+        let file = self.site.profile.as_ref().map(|path| path.display().to_string());
+        let unbound = site.profile().unbound(site.rules().iter().map(|rule| &rule.rule));
+        let used = ProfileUsed::new(file, site.profile(), &unbound);
+        let mut report = Report::new(inputs, census, used, findings);
+        if let Some(name) = &self.node {
+            report.name_node(name);
         }
+        report
     }
-
-    pub(super) fn write(&self, report: &Report) -> anyhow::Result<()> {
-        match &self.output {
-            None => self.write_to(report, &mut BufWriter::new(io::stdout().lock()))?,
-            Some(path) => {
-                let context = || format!("{}: cannot write", path.display());
-                let file = fs::File::create(path).with_context(context)?;
-                self.write_to(report, &mut BufWriter::new(file)).with_context(context)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn write_to(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
-        match self.format {
-            Format::Text => write_text(report, out)?,
-            Format::Json => write_json(report, out)?,
-        }
-        out.flush()
-    }
-}
-
-impl FailOn {
-    fn selects(self, report: &Report) -> bool {
-        let rules = |verdict| report.rules.iter().any(|rule| rule.verdict == verdict);
-        let destinations = |class| report.destinations.iter().any(|d| d.class == class);
-        match self {
-            Self::Blocked => rules(Verdict::Blocked) || lost_proxy(report),
-            Self::Degraded => rules(Verdict::Degraded),
-            Self::Inconclusive => rules(Verdict::Inconclusive),
-            Self::NotExercised => rules(Verdict::NotExercised),
-            Self::Unexpected => destinations(Class::Unexpected),
-            Self::Ambiguous => destinations(Class::Ambiguous),
-            Self::Conditional => destinations(Class::Conditional),
-            Self::None => false,
-        }
-    }
-}
-
-/// A proxy that can't be reached blocks everything behind it.
-fn lost_proxy(report: &Report) -> bool {
-    let lost =
-        |d: &DestinationFinding| d.flags.contains(&Flag::Proxy) && d.verdict == Verdict::Blocked;
-    report.destinations.iter().any(lost)
 }

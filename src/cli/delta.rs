@@ -22,7 +22,7 @@ pub(crate) struct WindowLine {
     /// What came in this window.
     frames: u64,
     bytes: u64,
-    undecoded: BTreeMap<&'static str, u64>,
+    undecoded: BTreeMap<String, u64>,
     /// Frames that were lost in this window.
     dropped: u64,
     /// Entries dropped from full tables in this window.
@@ -86,13 +86,14 @@ impl WindowLine {
         reloaded: bool,
     ) -> Self {
         let count = |of: fn(&Report) -> u64| of(after).saturating_sub(before.map_or(0, of));
-        let rules: HashMap<_, _> = before.iter().flat_map(|r| &r.rules).map(rule_entry).collect();
+        let rules: HashMap<_, _> =
+            before.iter().flat_map(|r| &r.rules).map(|rule| rule_entry(rule)).collect();
         let known: HashMap<_, _> =
             before.iter().flat_map(|report| &report.destinations).map(|d| (key(d), d)).collect();
         let newly = |is: fn(&DestinationFinding) -> bool| {
             let found = after.destinations.iter().filter(|d| is(d));
             let fresh = found.filter(|d| !known.get(&key(d)).is_some_and(|d| is(d)));
-            fresh.map(DestinationChange::new).collect()
+            fresh.map(|found| DestinationChange::new(found)).collect()
         };
         Self {
             event: "window",
@@ -159,10 +160,11 @@ fn key(found: &DestinationFinding) -> Key<'_> {
     (&found.name, found.transport, found.port)
 }
 
-fn undecoded(before: Option<&Report>, after: &Report) -> BTreeMap<&'static str, u64> {
-    let was = |reason| before.and_then(|r| r.coverage.undecoded.get(reason)).copied().unwrap_or(0);
+fn undecoded(before: Option<&Report>, after: &Report) -> BTreeMap<String, u64> {
+    let was =
+        |reason: &str| before.and_then(|r| r.coverage.undecoded.get(reason)).copied().unwrap_or(0);
     let counts = after.coverage.undecoded.iter();
-    let more = counts.map(|(&reason, &count)| (reason, count.saturating_sub(was(reason))));
+    let more = counts.map(|(reason, &count)| (reason.clone(), count.saturating_sub(was(reason))));
     more.filter(|&(_, count)| count > 0).collect()
 }
 

@@ -183,7 +183,7 @@ impl Args {
             return Ok((Some(seen), Vec::new()));
         }
         let inputs = Inputs::of_files(self.captures.clone());
-        let reading = read(&inputs, resolvers(site.profile()), &mut ())?;
+        let reading = read(&inputs, resolvers(site.profile()), false, &mut ())?;
         // The same form as a report's, so that both ways give the same.
         let destinations = serde_json::to_value(judge(&reading.census, site).destinations)?;
         seen.extend(serde_json::from_value::<Vec<Seen>>(destinations)?);

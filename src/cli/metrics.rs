@@ -64,8 +64,8 @@ fn interfaces(registry: &mut Registry, live: &[LiveStats]) {
 fn coverage(registry: &mut Registry, report: &Report) {
     let coverage = &report.coverage;
     let undecoded = Family::<Labels, Counter>::default();
-    for (&reason, &count) in &coverage.undecoded {
-        undecoded.get_or_create(&vec![("reason", reason.to_owned())]).inc_by(count);
+    for (reason, &count) in &coverage.undecoded {
+        undecoded.get_or_create(&vec![("reason", reason.clone())]).inc_by(count);
     }
     registry.register("undecoded_frames", "Frames that gave no packet, by reason", undecoded);
     let evicted = Counter::<u64>::default();

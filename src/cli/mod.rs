@@ -6,21 +6,27 @@ mod catalog;
 #[cfg(feature = "live")]
 mod delta;
 mod diff;
+mod explain;
 #[cfg(feature = "live")]
 mod http;
 #[cfg(feature = "live")]
 mod listen;
 #[cfg(feature = "live")]
 mod live;
+mod merge;
 #[cfg(feature = "live")]
 mod metrics;
 mod observe;
+mod output;
 mod profile;
+mod progress;
 mod read;
 #[cfg(feature = "live")]
 mod sandbox;
+mod schema;
 #[cfg(feature = "live")]
 mod shared;
+mod shell;
 mod site;
 #[cfg(feature = "live")]
 mod watch;
@@ -62,6 +68,11 @@ enum Command {
     Allowlist(allowlist::Args),
     Catalog(catalog::Args),
     Profile(profile::Args),
+    Merge(merge::Args),
+    Explain(explain::Args),
+    Schema(schema::Args),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 /// Where the packets come from.
@@ -113,6 +124,11 @@ impl Cli {
             Command::Allowlist(args) => args.run(),
             Command::Catalog(args) => args.run(),
             Command::Profile(args) => args.run(),
+            Command::Merge(args) => args.run(),
+            Command::Explain(args) => args.run(),
+            Command::Schema(args) => args.run(),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
         }
     }
 }

@@ -54,7 +54,7 @@ impl Args {
         };
         let mut lines = Lines { out, failed: None };
         let profile = site::load_profile(self.profile.as_deref())?;
-        let reading = read(&self.inputs, site::resolvers(&profile), &mut lines)?;
+        let reading = read(&self.inputs, site::resolvers(&profile), false, &mut lines)?;
         if let Some(error) = lines.failed {
             return Err(error.into());
         }

@@ -17,9 +17,12 @@ use egress_auditor::{
     source::{Capture, End, InputStats, SourceError, plan},
 };
 
-use super::Inputs;
 #[cfg(feature = "live")]
 use super::live::{LiveArgs, PATIENCE};
+use super::{Inputs, progress::Bar};
+
+/// Frames between two looks at how far reading has come.
+const SHOW_EVERY: u32 = 4096;
 
 /// What the inputs gave.
 pub(crate) struct Reading {
@@ -38,6 +41,7 @@ pub(crate) struct Reading {
 pub(crate) fn read(
     inputs: &Inputs,
     resolvers: Arc<[Endpoint]>,
+    quiet: bool,
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
     let stop = stop_on_signals()?;
@@ -64,7 +68,10 @@ pub(crate) fn read(
                 continue;
             }
         };
-        let result = push_all(&mut capture, &mut scanner, threads, &stop, sink);
+        let bar =
+            (!quiet).then(|| Bar::new(&input.path, index, plan.inputs.len(), capture.progress()));
+        let result = push_all(&mut capture, &mut scanner, threads, &stop, bar.as_ref(), sink);
+        drop(bar);
         stats.push(capture.stats());
         match result {
             Ok(End::Complete | End::Stopped) => {}
@@ -99,13 +106,20 @@ fn push_all(
     scanner: &mut Scanner,
     threads: Option<NonZeroUsize>,
     stop: &AtomicBool,
+    bar: Option<&Bar>,
     sink: &mut impl Sink,
 ) -> Result<End, SourceError> {
     let stopped = || stop.load(Ordering::Relaxed);
+    let show = || bar.into_iter().for_each(Bar::update);
     let several = threads.filter(|threads| threads.get() > 1 && !sink.wants_any());
     let Some((threads, cutter)) = several.zip(capture.cut(STRETCH)) else {
+        let mut count = 0_u32;
         return capture.for_each(|frame| {
             scanner.push(&frame, sink);
+            count = count.wrapping_add(1);
+            if count.is_multiple_of(SHOW_EVERY) {
+                show();
+            }
             match stopped() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
@@ -114,7 +128,10 @@ fn push_all(
     };
     let mut end = Ok(None);
     let stretches = cutter.take_while(|_| !stopped());
-    scanner.push_stretches(stretches, threads, |stretch| end = capture.have_read(stretch));
+    scanner.push_stretches(stretches, threads, |stretch| {
+        end = capture.have_read(stretch);
+        show();
+    });
     end.map(|end| end.unwrap_or(End::Stopped))
 }
 

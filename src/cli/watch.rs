@@ -61,7 +61,8 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
     let (site, _) = args.site.load_for(&own)?;
     let rings = live.open()?;
-    let output = args.output.as_deref().map(Output::open).transpose()?;
+    let earlier = args.output.baseline()?;
+    let output = args.output.output.as_deref().map(Output::open).transpose()?;
     let listener = args.watch.listen.open()?;
     let stop = stop_on_signals()?;
     let reload = reload_on_signal()?;
@@ -80,6 +81,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         args,
         own: &own,
         site,
+        earlier,
         before: None,
         reloaded: false,
         lines,
@@ -120,7 +122,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         eprintln!("egress-auditor: {error}");
         return Ok(ExitCode::from(EXIT_ERROR));
     }
-    Ok(args.verdict(&report))
+    Ok(args.output.exit_code(&report))
 }
 
 /// Reads frames, and hands over what they told at the end of each window.
@@ -241,6 +243,8 @@ struct Court<'c> {
     args: &'c audit::Args,
     own: &'c [IpAddr],
     site: Site,
+    /// What `--baseline` names.
+    earlier: Option<Report>,
     before: Option<Arc<Report>>,
     reloaded: bool,
     lines: bool,
@@ -287,7 +291,7 @@ impl Court<'_> {
         match &mut self.output {
             Some(output) => output.write(self.args, report),
             None if self.lines => self.say(&LastLine { event: "report", report }),
-            None => self.args.write(report),
+            None => self.args.output.write(report, self.args.format),
         }
     }
 
@@ -306,6 +310,9 @@ impl Court<'_> {
         let mut report = self.args.report(&self.site, &census, &inputs, findings);
         for (input, stats) in report.inputs.iter_mut().zip(&live) {
             input.live = Some(self.live_input(stats));
+        }
+        if let Some(earlier) = &self.earlier {
+            report.compare(earlier);
         }
         report
     }
@@ -377,7 +384,7 @@ impl Output {
 
     fn write(&mut self, args: &audit::Args, report: &Report) -> anyhow::Result<()> {
         let mut text = Vec::new();
-        args.write_to(report, &mut text)?;
+        args.output.write_to(report, args.format, &mut text)?;
         let mut put = || {
             self.file.rewind()?;
             self.file.write_all(&text)?;

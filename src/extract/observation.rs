@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
 };
 
 /// One fact read off the wire, as `egress-auditor observe` prints it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Observation {
     /// What it is.
     #[serde(flatten)]
@@ -30,7 +31,7 @@ impl Observation {
 }
 
 /// The kinds of observation. Field names are an interface that others script against.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum Fact {
@@ -99,7 +100,7 @@ pub enum Fact {
 }
 
 /// Client and server of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Ends {
     pub client: IpAddr,
@@ -109,7 +110,7 @@ pub struct Ends {
 }
 
 /// A record of a DNS answer section.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Answer {
     pub name: String,
@@ -119,7 +120,7 @@ pub struct Answer {
 }
 
 /// The flow that an ICMP error quotes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct QuotedFlow {
     #[serde(flatten)]
@@ -128,7 +129,7 @@ pub struct QuotedFlow {
 }
 
 /// Whether a ClientHello carries Encrypted Client Hello (RFC 9849).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ech {
     /// No such extension.

@@ -1,49 +1,147 @@
 //! Findings in, bytes out: one file for each format.
 
+mod baseline;
+mod explain;
+mod gate;
+mod html;
 mod json;
+mod junit;
+mod markdown;
+mod merge;
+mod ndjson;
+mod profile;
+mod sarif;
+mod schema;
 mod text;
+mod wording;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, ops::Deref};
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-pub use self::{json::write_json, text::write_text};
+pub use self::{
+    baseline::{Baseline, Change, Gone},
+    explain::{explain, explainable},
+    gate::{Gate, GateClass},
+    html::write_html,
+    json::{read_json, write_json},
+    junit::write_junit,
+    markdown::write_markdown,
+    merge::{Fleet, MergeError},
+    ndjson::write_ndjson,
+    profile::{NetworkUsed, ProfileUsed},
+    sarif::write_sarif,
+    schema::{observation_schema, profile_schema, report_schema},
+    text::{Detail, TextOptions, write_text, write_text_with},
+};
 use crate::{
     base::Timestamp,
-    catalog::{Param, Profile},
     scan::Census,
     source::{InputStats, LinkType},
-    verdict::{DestinationFinding, Findings, RuleFinding, Summary},
+    verdict::{DestinationFinding, Findings, RuleFinding, Summary, Verdict},
 };
 
 /// Name and version of the report's JSON form.
 pub const SCHEMA: &str = "egress-auditor/report/1";
 
-/// Everything that a report says. Serialises to the JSON form. The same data always gives the same
-/// bytes.
-#[derive(Clone, Debug, Serialize)]
+/// Everything that a report says. Serialises to the JSON form, and is read back from it. The same
+/// data always gives the same bytes.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// [`SCHEMA`].
-    pub schema: &'static str,
+    pub schema: String,
     /// What was read.
     pub inputs: Vec<Input>,
     /// What the capture could and couldn't show.
     pub coverage: Coverage,
     /// The site, as the profile describes it.
     pub profile: ProfileUsed,
-    /// Findings by rule.
-    pub rules: Vec<RuleFinding>,
-    /// Findings by destination.
-    pub destinations: Vec<DestinationFinding>,
+    /// Findings by rule: by verdict, `blocked` first, then in the catalogs' order.
+    pub rules: Vec<RuleEntry>,
+    /// Findings by destination: by class, `unexpected` first, then by name.
+    pub destinations: Vec<DestinationEntry>,
     /// Numbers.
     pub summary: Summary,
+    /// What changed since an earlier report; absent when none was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
+    /// The nodes that a merged report is about, sorted; absent in a report on one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<Node>,
+}
+
+/// Names of nodes by their verdict, sorted.
+pub type NodesByVerdict = BTreeMap<Verdict, Vec<String>>;
+
+/// A node of a merged report.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Its site, as its profile describes it.
+    pub profile: ProfileUsed,
+}
+
+/// A finding about a rule, with what is known only beyond one audit.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RuleEntry {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: RuleFinding,
+    /// Whether the baseline has it; absent without a baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    /// The nodes that it was found on, in a merged report.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nodes: NodesByVerdict,
+}
+
+/// A finding about a destination, with what is known only beyond one audit.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DestinationEntry {
+    /// The finding.
+    #[serde(flatten)]
+    pub finding: DestinationFinding,
+    /// Whether the baseline has it; absent without a baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<Change>,
+    /// The nodes that it was found on, in a merged report.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nodes: NodesByVerdict,
+}
+
+impl RuleEntry {
+    fn new(finding: RuleFinding) -> Self {
+        Self { finding, change: None, nodes: NodesByVerdict::new() }
+    }
+}
+
+impl DestinationEntry {
+    fn new(finding: DestinationFinding) -> Self {
+        Self { finding, change: None, nodes: NodesByVerdict::new() }
+    }
+}
+
+impl Deref for RuleEntry {
+    type Target = RuleFinding;
+    fn deref(&self) -> &RuleFinding {
+        &self.finding
+    }
+}
+
+impl Deref for DestinationEntry {
+    type Target = DestinationFinding;
+    fn deref(&self) -> &DestinationFinding {
+        &self.finding
+    }
 }
 
 /// One input.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
     /// As the user named it.
-    pub path: PathBuf,
+    pub path: String,
     /// Link types of its frames, joined by commas.
     pub link_type: String,
     /// Frames read.
@@ -57,12 +155,15 @@ pub struct Input {
     /// Where and why reading ended early.
     pub truncated: Option<String>,
     /// What only a live capture tells; absent for files.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<LiveInput>,
+    /// The node that it was captured on, in a merged report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// What a live capture tells beside its frames.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct LiveInput {
     /// Frames that passed the filter, as the kernel counted them.
     pub received: u64,
@@ -81,7 +182,9 @@ pub struct LiveInput {
 }
 
 /// A time of which nothing was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 pub struct GapSpan {
     /// The last time that the interface was known to be up.
     pub from: Timestamp,
@@ -90,14 +193,14 @@ pub struct GapSpan {
 }
 
 /// What the capture could and couldn't show.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Frames read.
     pub frames: u64,
     /// Frames that gave a packet.
     pub decoded: u64,
     /// Frames that didn't, by reason.
-    pub undecoded: BTreeMap<&'static str, u64>,
+    pub undecoded: BTreeMap<String, u64>,
     /// Frames of link types that aren't supported, by link type.
     pub unsupported_link_types: BTreeMap<String, u64>,
     /// Frames that the kernel lost.
@@ -114,18 +217,6 @@ pub struct Coverage {
     pub inbound_flows: u64,
 }
 
-/// The profile as used.
-#[derive(Clone, Debug, Serialize)]
-pub struct ProfileUsed {
-    /// Its file; null when none was given.
-    pub file: Option<String>,
-    /// What it says.
-    #[serde(flatten)]
-    pub profile: Profile,
-    /// Parameters that the applying rules mention and that have no value: they match one label.
-    pub unbound: Vec<Param>,
-}
-
 impl Report {
     /// Puts a report together.
     pub fn new(
@@ -136,10 +227,11 @@ impl Report {
     ) -> Self {
         let Census { counters, names, .. } = census;
         let link = |(link, count): (&LinkType, &u64)| (link.to_string(), *count);
+        let reason = |(reason, count): (&&str, &u64)| ((*reason).to_owned(), *count);
         let coverage = Coverage {
             frames: counters.frames,
             decoded: counters.decoded(),
-            undecoded: counters.undecoded.clone(),
+            undecoded: counters.undecoded.iter().map(reason).collect(),
             unsupported_link_types: counters.unsupported_links.iter().map(link).collect(),
             dropped: counters.dropped,
             midstream_flows: findings.midstream_flows,
@@ -149,8 +241,17 @@ impl Report {
             inbound_flows: findings.inbound_flows,
         };
         let Findings { rules, destinations, summary, .. } = findings;
-        let inputs = inputs.iter().map(Input::new).collect();
-        Self { schema: SCHEMA, inputs, coverage, profile, rules, destinations, summary }
+        Self {
+            schema: SCHEMA.to_owned(),
+            inputs: inputs.iter().map(Input::new).collect(),
+            coverage,
+            profile,
+            rules: rules.into_iter().map(RuleEntry::new).collect(),
+            destinations: destinations.into_iter().map(DestinationEntry::new).collect(),
+            summary,
+            baseline: None,
+            nodes: Vec::new(),
+        }
     }
 }
 
@@ -158,7 +259,7 @@ impl Input {
     fn new(stats: &InputStats) -> Self {
         let links: Vec<_> = stats.link_types.iter().map(ToString::to_string).collect();
         Self {
-            path: stats.path.clone(),
+            path: stats.path.display().to_string(),
             link_type: links.join(","),
             frames: stats.frames,
             bytes: stats.bytes,
@@ -166,6 +267,7 @@ impl Input {
             last: stats.last,
             truncated: stats.truncated.as_ref().map(ToString::to_string),
             live: None,
+            node: None,
         }
     }
 }

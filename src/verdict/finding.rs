@@ -1,6 +1,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{HostName, Timestamp},
@@ -10,7 +11,9 @@ use crate::{
 };
 
 /// What is found about a rule, or about one of its destinations.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Attempts fail, and none succeeds.
@@ -28,7 +31,9 @@ pub enum Verdict {
 }
 
 /// Why a destination is in the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// No rule explains it.
@@ -47,7 +52,9 @@ pub enum Class {
 }
 
 /// What a destination's name comes from, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum NamedBy {
@@ -62,7 +69,9 @@ pub enum NamedBy {
 }
 
 /// What else is worth knowing about a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {
     /// The client never resolved this name to this address, although its DNS was seen.
@@ -87,7 +96,7 @@ pub enum Flag {
 pub type Outcomes = BTreeMap<Outcome, u64>;
 
 /// A packet that shows something, and what it shows.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// Capture time.
     pub ts: Timestamp,
@@ -110,7 +119,7 @@ impl Evidence {
 }
 
 /// What is found about a rule.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RuleFinding {
     /// The rule.
     pub id: String,
@@ -142,7 +151,7 @@ pub struct RuleFinding {
 }
 
 /// What is found about one of a rule's destinations.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TargetFinding {
     /// The destination as the rule writes it, with the profile's values.
     pub pattern: String,
@@ -159,7 +168,7 @@ pub struct TargetFinding {
 }
 
 /// What is found about a destination.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct DestinationFinding {
     /// Its name, or its address.
     pub name: String,
@@ -204,7 +213,7 @@ pub struct DestinationFinding {
 }
 
 /// Payload bytes by direction, from the client's point of view.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct Bytes {
     pub out: u64,
@@ -213,7 +222,7 @@ pub struct Bytes {
 }
 
 /// All findings.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Findings {
     /// By verdict, blocked first, then in the catalogs' order.
     pub rules: Vec<RuleFinding>,
@@ -236,7 +245,7 @@ pub struct Findings {
 }
 
 /// Numbers of findings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Required rules that apply.
     pub required: RuleCounts,
@@ -253,7 +262,7 @@ pub struct Summary {
 }
 
 /// Rules by verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
 pub struct RuleCounts {
     pub reachable: u64,

@@ -1,5 +1,6 @@
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// A flow from beginning to end, as `egress-auditor observe` prints it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "event", rename = "flow")]
 #[allow(missing_docs)]
 pub struct FlowSummary {

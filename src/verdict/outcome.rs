@@ -1,24 +1,41 @@
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What became of one attempt. Names are an interface that others script against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
 pub enum Outcome {
+    /// The resolver's last answer says that the name doesn't exist (RCODE 3).
     DnsNxdomain,
+    /// The resolver's last answer has no address, for every family that was asked for.
     DnsNodata,
+    /// The resolver's last answer is a failure (RCODE 2 or another without a row of its own).
     DnsServfail,
+    /// The resolver refuses to answer (RCODE 5).
     DnsRefused,
+    /// The resolver gives no answer.
     DnsNoAnswer,
+    /// The resolver sends the client nowhere: to an unspecified, loopback or listed address.
     DnsSinkhole,
+    /// A SYN, and nothing comes back.
     TcpNoAnswer,
+    /// A RST answers the SYN.
     TcpReset,
+    /// An ICMP error quotes the client's packet, and the server sent no data.
     IcmpUnreachable,
+    /// A RST after the ClientHello, before anything encrypted from the server.
     TlsReset,
+    /// A FIN after the ClientHello, before anything encrypted from the server.
     TlsClosed,
+    /// A ClientHello, and nothing comes back.
     TlsNoAnswer,
+    /// A fatal alert in clear from the server's address.
     TlsAlert,
+    /// A certificate of a CA that signs in place of the real one: something decrypts TLS.
     TlsIntercepted,
+    /// QUIC Initials, and no answer from the server. Clients mostly fall back to TCP.
     QuicNoAnswer,
     /// The connection was reset after an HTTP request, before any answer.
     HttpReset,
@@ -26,26 +43,41 @@ pub enum Outcome {
     HttpClosed,
     /// An HTTP request, and nothing came back.
     HttpNoAnswer,
+    /// An HTTP answer that is a firewall's or proxy's: 407, 451, 470, 511, or a block page.
     HttpDenied,
+    /// The proxy refuses the CONNECT (neither 2xx nor 5xx).
     ProxyDenied,
+    /// The proxy fails at the CONNECT (5xx), or doesn't answer it.
     ProxyFailed,
+    /// A datagram, and nothing comes back.
     UdpNoAnswer,
+    /// An answer at the layer that counts: encrypted data, an HTTP status, a reply.
     Established,
+    /// A handshake, and nothing that proves the layer above.
     TransportOnly,
+    /// The packets don't tell, for a reason that the report gives.
     Inconclusive,
 }
 
 /// Where on its way an attempt got to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
 pub enum Stage {
+    /// Looking up the name.
     Dns,
+    /// The TCP handshake.
     Tcp,
+    /// A UDP exchange.
     Udp,
+    /// The TLS handshake.
     Tls,
+    /// The QUIC handshake.
     Quic,
+    /// Asking a proxy for the destination.
     Proxy,
+    /// An HTTP request in clear.
     Http,
 }
 
@@ -61,6 +93,35 @@ pub enum Meaning {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 25] = [
+        Self::DnsNxdomain,
+        Self::DnsNodata,
+        Self::DnsServfail,
+        Self::DnsRefused,
+        Self::DnsNoAnswer,
+        Self::DnsSinkhole,
+        Self::TcpNoAnswer,
+        Self::TcpReset,
+        Self::IcmpUnreachable,
+        Self::TlsReset,
+        Self::TlsClosed,
+        Self::TlsNoAnswer,
+        Self::TlsAlert,
+        Self::TlsIntercepted,
+        Self::QuicNoAnswer,
+        Self::HttpReset,
+        Self::HttpClosed,
+        Self::HttpNoAnswer,
+        Self::HttpDenied,
+        Self::ProxyDenied,
+        Self::ProxyFailed,
+        Self::UdpNoAnswer,
+        Self::Established,
+        Self::TransportOnly,
+        Self::Inconclusive,
+    ];
+
     /// The stage at which it was decided; `None` when it depends on the attempt.
     pub const fn stage(self) -> Option<Stage> {
         Some(match self {
@@ -146,7 +207,9 @@ impl Stage {
 }
 
 /// Why the packets don't tell what became of an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The connection began before the capture.

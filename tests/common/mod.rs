@@ -132,11 +132,8 @@ impl Setting {
 
     /// The report on what a capture told.
     pub fn report(&self, census: &Census) -> Report {
-        let used = ProfileUsed {
-            file: None,
-            unbound: self.site.profile().unbound(self.catalogs.iter().flat_map(|c| &c.rules)),
-            profile: self.site.profile().clone(),
-        };
+        let unbound = self.site.profile().unbound(self.catalogs.iter().flat_map(|c| &c.rules));
+        let used = ProfileUsed::new(None, self.site.profile(), &unbound);
         let span = census.counters.span;
         let stats = InputStats {
             path: "capture.pcap".into(),
