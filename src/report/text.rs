@@ -148,7 +148,8 @@ impl<'r, W: Write> Text<'r, W> {
             let word = self.paint(verdict(rule.verdict), verdict_style(rule.verdict));
             let stage = rule.stage.map_or(String::new(), |stage| format!(" at {}", stage.as_str()));
             let what = shortened(&patterns(rule));
-            writeln!(self.out, "{word} {}{stage}: {what} {}", rule.id, service(rule))?;
+            let id = printable(&rule.id);
+            writeln!(self.out, "{word} {id}{stage}: {what} {}", service(rule))?;
         }
         for found in report.destinations.iter().filter(|found| is_lost_proxy(found)) {
             let word = self.paint("proxy not reached", Style::Red);
@@ -212,13 +213,13 @@ impl<'r, W: Write> Text<'r, W> {
     /// A rule with its failing destinations, proof, source and advice.
     fn troubled(&mut self, rule: &RuleEntry) -> io::Result<()> {
         let stage = rule.stage.map_or(String::new(), |stage| format!(" at {}", stage.as_str()));
-        let id = self.paint(&rule.id, Style::Bold);
+        let id = self.paint(&printable(&rule.id), Style::Bold);
         writeln!(self.out, "\n  {id} [{}]{stage}", rule.level.name())?;
         for target in rule.destinations.iter().filter(|target| target.attempts > 0) {
             writeln!(
                 self.out,
                 "    {} {}{}: {}, {}",
-                target.pattern,
+                printable(&target.pattern),
                 service(rule),
                 seen_as(target),
                 self.paint(verdict(target.verdict), verdict_style(target.verdict)),
@@ -231,8 +232,9 @@ impl<'r, W: Write> Text<'r, W> {
             writeln!(self.out, "    show with   {command}")?;
         }
         let RuleFinding { purpose, source, .. } = &rule.finding;
-        writeln!(self.out, "    needed for  {purpose}")?;
-        writeln!(self.out, "    stated in   {}, \"{}\"", source.document, source.section)?;
+        writeln!(self.out, "    needed for  {}", printable(purpose))?;
+        let (document, section) = (printable(&source.document), printable(&source.section));
+        writeln!(self.out, "    stated in   {document}, \"{section}\"")?;
         if let Some(advice) = advice(rule) {
             writeln!(self.out, "    ask for     {}", printable(&advice))?;
         }
@@ -277,6 +279,7 @@ impl<'r, W: Write> Text<'r, W> {
             writeln!(self.out, "    DNS gave this address for {names}")?;
         }
         if let (Some(condition), Some(rule)) = (&found.condition, found.rules.first()) {
+            let (rule, condition) = (printable(rule), printable(condition));
             writeln!(self.out, "    {rule} applies when: {condition}")?;
         }
         self.marks(change(found.change), &nodes(&found.nodes))?;
@@ -292,7 +295,7 @@ impl<'r, W: Write> Text<'r, W> {
             writeln!(self.out, "    baseline    {change}")?;
         }
         if !nodes.is_empty() {
-            writeln!(self.out, "    nodes       {nodes}")?;
+            writeln!(self.out, "    nodes       {}", printable(nodes))?;
         }
         Ok(())
     }
@@ -313,7 +316,12 @@ impl<'r, W: Write> Text<'r, W> {
         }
         self.title(title, found.len(), verdict_style(wanted))?;
         for rule in found {
-            let line = format!("{:<32} {} {}", rule.id, service(rule), shortened(&patterns(rule)));
+            let line = format!(
+                "{:<32} {} {}",
+                printable(&rule.id),
+                service(rule),
+                shortened(&patterns(rule))
+            );
             writeln!(self.out, "  {}", self.fitted(&line, 2))?;
         }
         Ok(())

@@ -63,7 +63,7 @@ pub(super) fn inputs(report: &Report) -> Vec<InputText> {
             }
             _ => String::new(),
         };
-        let size = format!("{} frames, {}{span}", input.frames, input.link_type);
+        let size = format!("{} frames, {}{span}", input.frames, printable(&input.link_type));
         InputText {
             path: printable(&input.path),
             size,

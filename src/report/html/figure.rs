@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::esc;
 use crate::{
+    decode::Transport,
     report::{DestinationEntry, Report},
     verdict::{Class, Flag, Meaning, Outcome, Stage},
 };
@@ -77,7 +78,7 @@ fn flow(report: &Report) -> Flow {
                 flow.total += count;
                 continue;
             }
-            let stage = outcome.stage().or(found.stage).unwrap_or(Stage::Tcp);
+            let stage = outcome.stage().unwrap_or_else(|| stage_of(found));
             let step = STEPS.iter().position(|(_, stages)| stages.contains(&stage));
             let ends = &mut flow.steps[step.unwrap_or(1)];
             let side = if meaning == Meaning::Blocked { &mut ends.blocked } else { &mut ends.open };
@@ -86,6 +87,17 @@ fn flow(report: &Report) -> Flow {
         }
     }
     flow
+}
+
+/// The stage of an outcome that has none of its own. Among several outcomes, the destination's
+/// stage may be another one's.
+fn stage_of(found: &DestinationEntry) -> Stage {
+    match (found.stage, found.transport) {
+        (Some(stage), _) if found.outcomes.len() == 1 => stage,
+        (_, Some(Transport::Udp)) => Stage::Udp,
+        (_, Some(Transport::Tcp)) => Stage::Tcp,
+        (_, None) => Stage::Dns,
+    }
 }
 
 fn sum(outcomes: &BTreeMap<Outcome, u64>) -> u64 {

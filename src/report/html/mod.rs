@@ -16,7 +16,10 @@ use super::{
         shortened, show_commands, unbound, verdict, verdict_name,
     },
 };
-use crate::verdict::{Class, Evidence, Flag, Stage, Verdict};
+use crate::verdict::{Class, Evidence, Flag, Meaning, Stage, Verdict};
+
+/// Captures that the head shows; others open on demand.
+const CAPTURES_SHOWN: usize = 3;
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -24,7 +27,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// What the page may load or run: its own style and script, by their SHA-256. A test keeps them
 /// right.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-R7Wk28YyU+n9drYHhNDj+QRvrEccMU4BKVJuzrnrF4Q='; \
+    style-src 'sha256-0ozCtMxp/VxQ1HPHPKrqljZEAaOPKBmF2wV7dNQncTQ='; \
     script-src 'sha256-hTFf0ufXjTF2424+QuYXvTT1hVEDSGVeX9CDhiSCHtU='; \
     base-uri 'none'; form-action 'none'";
 
@@ -116,20 +119,16 @@ fn head(report: &Report, page: &mut String) {
          <header class=\"top\">\n<h1>Egress audit</h1>\n<p class=\"headline\">{title}</p>\n"
     ));
     page.push_str("<dl class=\"meta\">\n");
-    let inputs = inputs(report);
-    let shown = inputs.iter().take(8);
-    for InputText { path, size, damage, notes } in shown {
-        page.push_str(&format!("<dt>Capture</dt><dd>{}: {}", code(path), esc(size)));
-        if let Some(damage) = damage {
-            page.push_str(&format!(" {} {}", badge("bad", "read only in part"), esc(damage)));
-        }
-        for note in notes {
-            page.push_str(&format!("<br>{}", esc(note)));
-        }
-        page.push_str("</dd>\n");
+    let captures: Vec<String> = inputs(report).iter().map(capture).collect();
+    let (shown, rest) = captures.split_at(captures.len().min(CAPTURES_SHOWN));
+    for capture in shown {
+        page.push_str(&format!("<dt>Capture</dt><dd>{capture}</dd>\n"));
     }
-    if inputs.len() > 8 {
-        page.push_str(&format!("<dt></dt><dd>and {} more captures</dd>\n", inputs.len() - 8));
+    if !rest.is_empty() {
+        let (count, rest) = (rest.len(), rest.join("</li><li>"));
+        page.push_str(&format!(
+            "<dt>Captures</dt><dd><details><summary>{count} more</summary><ul><li>{rest}</li></ul></details></dd>\n"
+        ));
     }
     page.push_str(&format!("<dt>Site</dt><dd>{}</dd>\n", esc(&profile(report))));
     if !report.nodes.is_empty() {
@@ -149,6 +148,16 @@ fn head(report: &Report, page: &mut String) {
     tiles(report, page);
     contents(report, page);
     page.push_str("</header>\n");
+}
+
+/// A capture: path, size, and where reading it ended early.
+fn capture(input: &InputText) -> String {
+    let InputText { path, size, damage, notes } = input;
+    let damage = damage.as_ref().map_or(String::new(), |damage| {
+        format!(" {} {}", badge("bad", "read only in part"), esc(damage))
+    });
+    let notes: String = notes.iter().map(|note| format!("<br>{}", esc(note))).collect();
+    format!("{}: {}{damage}{notes}", code(path), esc(size))
 }
 
 fn tiles(report: &Report, page: &mut String) {
@@ -224,7 +233,7 @@ fn rule_card(rule: &RuleEntry, report: &Report, page: &mut String) {
         change_badge(change(rule.change))
     ));
     if let Some(stage) = rule.stage {
-        path(stage, page);
+        path(rule, stage, page);
     }
     if let Some(advice) = &rule.advice {
         let lines: Vec<_> = advice.lines().map(esc).collect();
@@ -281,27 +290,39 @@ fn proxy_card(found: &DestinationEntry, report: &Report, page: &mut String) {
     page.push_str("</article>\n");
 }
 
-/// How far the failing attempts got.
-fn path(dies: Stage, page: &mut String) {
-    let steps: &[Stage] = match dies {
-        Stage::Dns => &[Stage::Dns],
-        Stage::Tcp | Stage::Tls => &[Stage::Tcp, Stage::Tls],
-        Stage::Http => &[Stage::Tcp, Stage::Http],
-        Stage::Proxy => &[Stage::Tcp, Stage::Proxy, Stage::Tls],
-        Stage::Udp => &[Stage::Udp],
-        Stage::Quic => &[Stage::Udp, Stage::Quic],
-    };
-    page.push_str("<ol class=\"path\" aria-label=\"How far the failing attempts got\">");
-    let mut passed = true;
-    for step in steps {
+/// How far the failing attempts got: where each ended, and what all of them got past.
+fn path(rule: &RuleEntry, furthest: Stage, page: &mut String) {
+    let mut failing: BTreeMap<Stage, u64> = BTreeMap::new();
+    for (outcome, count) in rule.destinations.iter().flat_map(|target| &target.outcomes) {
+        if outcome.meaning() == Meaning::Blocked {
+            *failing.entry(outcome.stage().unwrap_or(furthest)).or_default() += count;
+        }
+    }
+    let order =
+        [Stage::Dns, Stage::Tcp, Stage::Udp, Stage::Proxy, Stage::Quic, Stage::Tls, Stage::Http];
+    let place = |stage: Stage| order.iter().position(|other| *other == stage);
+    let last = failing.keys().filter_map(|stage| place(*stage)).max();
+    let passed_tcp = !matches!(furthest, Stage::Dns | Stage::Tcp | Stage::Udp | Stage::Quic);
+    page.push_str(
+        "<ol class=\"path\" aria-label=\"Where the failing connections and lookups end\">",
+    );
+    for (index, step) in order.iter().enumerate() {
         let name = step.as_str().to_uppercase();
-        match *step == dies {
-            true => {
-                passed = false;
-                page.push_str(&format!("<li class=\"dies\">{name}: fails here</li>"));
+        match failing.get(step) {
+            Some(count) => {
+                page.push_str(&format!("<li class=\"dies\">{name}: {count} fail</li>"));
             }
-            false if passed => page.push_str(&format!("<li class=\"ok\">{name}: got past</li>")),
-            false => page.push_str(&format!("<li>{name}: never reached</li>")),
+            None if *step == Stage::Tcp && passed_tcp => {
+                page.push_str(&format!("<li class=\"ok\">{name}: got past</li>"));
+            }
+            None if rule.verdict == Verdict::Blocked
+                && *step == Stage::Tls
+                && matches!(furthest, Stage::Tcp | Stage::Proxy)
+                && last < Some(index) =>
+            {
+                page.push_str(&format!("<li>{name}: never reached</li>"));
+            }
+            None => {}
         }
     }
     page.push_str("</ol>\n");
@@ -413,7 +434,7 @@ fn requirement(rule: &RuleEntry, report: &Report, page: &mut String) {
         told.push_str(&format!("<div class=\"quiet\">{}</div>", esc(&nodes(&rule.nodes))));
     }
     page.push_str(&format!(
-        "<tr {}><td data-v=\"{}\">{told}</td><td>{}</td><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}<div class=\"quiet\">{}, {}</div></td></tr>\n",
+        "<tr {}><td data-v=\"{}\">{told}</td><td>{}</td><th scope=\"row\">{}</th><td class=\"port\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}<div class=\"quiet\">{}, {}</div></td></tr>\n",
         kinds(&[verdict_name(rule.verdict), rule.level.name(), change(rule.change)]),
         rule.verdict as u8,
         esc(&rule.service),
@@ -500,7 +521,7 @@ fn destination(found: &DestinationEntry, report: &Report, page: &mut String) {
         }
     };
     page.push_str(&format!(
-        "<tr {}><th scope=\"row\">{}</th><td data-v=\"{}\">{}</td><td>{}{}</td><td data-v=\"{}\">{}<div class=\"quiet\">{}</div></td><td class=\"num\" data-v=\"{}\">{}</td><td class=\"num\" data-v=\"{}\">{}</td><td>{clients}</td><td class=\"time\">{}</td><td>{}</td><td>{}</td></tr>\n",
+        "<tr {}><th scope=\"row\">{}</th><td class=\"port\" data-v=\"{}\">{}</td><td>{}{}</td><td data-v=\"{}\">{}<div class=\"quiet\">{}</div></td><td class=\"num\" data-v=\"{}\">{}</td><td class=\"num\" data-v=\"{}\">{}</td><td>{clients}</td><td class=\"time\">{}</td><td>{}</td><td>{}</td></tr>\n",
         kinds(&[class_name(found.class), verdict_name(found.verdict), change(found.change)]),
         code(&found.name),
         found.port.unwrap_or(0),
