@@ -71,7 +71,8 @@ fn pages() -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
     };
-    markdown(root().into()).chain(markdown(root().join("docs"))).collect()
+    let folders = [root().into(), root().join("docs"), root().join("docs/guide")];
+    folders.into_iter().flat_map(markdown).collect()
 }
 
 fn root() -> &'static Path {

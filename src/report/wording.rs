@@ -105,8 +105,13 @@ pub(super) fn profile(report: &Report) -> String {
         true => "none".to_owned(),
         false => items.iter().map(|item| printable(item)).collect::<Vec<_>>().join(", "),
     };
+    let profiles: BTreeSet<_> = report.nodes.iter().map(|node| &node.profile).collect();
+    let others = match profiles.len() {
+        0 | 1 => String::new(),
+        count => format!("; nodes have {} other profiles", count - 1),
+    };
     format!(
-        "{file}: cloud {}, region {}, catalogs {}, features {}",
+        "{file}: cloud {}, region {}, catalogs {}, features {}{others}",
         used.cloud,
         used.region.as_deref().map_or_else(|| "not set".to_owned(), printable),
         list(&used.catalogs),

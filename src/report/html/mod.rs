@@ -27,8 +27,8 @@ const SCRIPT: &str = include_str!("page.js");
 /// What the page may load or run: its own style and script, by their SHA-256. A test keeps them
 /// right.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-0ozCtMxp/VxQ1HPHPKrqljZEAaOPKBmF2wV7dNQncTQ='; \
-    script-src 'sha256-hTFf0ufXjTF2424+QuYXvTT1hVEDSGVeX9CDhiSCHtU='; \
+    style-src 'sha256-n/iTpipmHMmcHTySA5wta5OmFwzHZGdVWbfYWvkVzOs='; \
+    script-src 'sha256-u/+799BwfkOFNCcvTU979k2GX8Kw0CPCHjnxQnmK+b4='; \
     base-uri 'none'; form-action 'none'";
 
 /// Writes the report as one HTML page that loads nothing. Without scripts it's plain tables.
@@ -336,7 +336,7 @@ fn proof_table(evidence: &[Evidence], report: &Report, page: &mut String) {
     page.push_str("<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"Proof\"><table>\n<caption>Proof, in packets</caption>\n<thead><tr><th scope=\"col\">Frame</th><th scope=\"col\">Time (UTC)</th><th scope=\"col\">Outcome</th><th scope=\"col\">What it shows</th></tr></thead>\n<tbody>\n");
     for item in evidence {
         page.push_str(&format!(
-            "<tr><th scope=\"row\">{}</th><td class=\"time\">{}</td><td>{}</td><td>{}</td></tr>\n",
+            "<tr><th scope=\"row\">{}</th><td class=\"time\">{}</td><td class=\"port\">{}</td><td>{}</td></tr>\n",
             esc(&place(item, report)),
             item.ts,
             code(item.outcome.as_str()),
@@ -371,9 +371,15 @@ fn proof_cell(evidence: &[Evidence], report: &Report) -> String {
     if evidence.is_empty() {
         return "<span class=\"quiet\">none</span>".to_owned();
     }
-    let summary = match evidence.len() {
-        1 => "1 frame".to_owned(),
-        count => format!("{count} frames"),
+    // On paper the summary is all there is.
+    let summary = match (evidence, report.inputs.len()) {
+        ([one], 0 | 1) => format!("frame {}", one.frame),
+        ([_], _) => "1 frame".to_owned(),
+        (some, 0 | 1) => {
+            let frames: Vec<_> = some.iter().map(|item| item.frame.to_string()).collect();
+            format!("frames {}", frames.join(", "))
+        }
+        (some, _) => format!("{} frames", some.len()),
     };
     let mut cell = format!("<details><summary>{summary}</summary><ul>");
     for item in evidence {

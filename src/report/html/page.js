@@ -9,10 +9,18 @@
   for (const table of tables) {
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
-      const button = document.createElement("button");
-      button.type = "button";
+      // No <button>: browsers leave those out of headings that repeat on paper.
+      const button = document.createElement("span");
+      button.setAttribute("role", "button");
+      button.tabIndex = 0;
       button.append(...head.childNodes);
       head.append(button);
+      button.addEventListener("keydown", event => {
+        if (event.key === "Enter" || event.key === " ") {
+          event.preventDefault();
+          button.click();
+        }
+      });
       button.addEventListener("click", () => {
         const down = head.getAttribute("aria-sort") === "ascending";
         heads.forEach(other => other.removeAttribute("aria-sort"));
@@ -63,7 +71,7 @@
     search.value = query.get("q") || "";
     select.value = query.get("k") || "";
     const sort = /^(\d+)\.(\d+)$/.exec(query.get("sort") || "");
-    const button = sort && tables[sort[1]]?.tHead.rows[0].cells[sort[2]]?.querySelector("button");
+    const button = sort && tables[sort[1]]?.tHead.rows[0].cells[sort[2]]?.querySelector("[role=button]");
     if (button) button.click();
     apply();
   };
@@ -71,5 +79,4 @@
   select.addEventListener("input", () => { apply(); remember(); });
   addEventListener("hashchange", recall);
   recall();
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach(one => { one.open = true; }));
 })();
