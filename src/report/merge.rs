@@ -1,7 +1,7 @@
 //! Reports of many nodes as one. Order and grouping don't matter: every part of the state is a
 //! union, a sum, or the worst or smallest of a total order, and a node is in it once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use super::{
     Coverage, DestinationEntry, Input, Node, NodesByVerdict, ProfileUsed, Report, RuleEntry, SCHEMA,
@@ -93,19 +93,21 @@ impl Fleet {
         add_coverage(&mut self.coverage, &report.coverage);
         for entry in report.rules {
             let rule = Rule::new(entry, &places)?;
-            match self.rules.remove(&rule.finding.id) {
-                Some(other) => self.rules.insert(rule.finding.id.clone(), rule.and(other)),
-                None => self.rules.insert(rule.finding.id.clone(), rule),
-            };
+            match self.rules.entry(rule.finding.id.clone()) {
+                Entry::Occupied(known) => known.into_mut().add(rule),
+                Entry::Vacant(free) => {
+                    free.insert(rule);
+                }
+            }
         }
         for entry in report.destinations {
             let found = Destination::new(entry, &places)?;
-            let key = key(&found.finding);
-            let found = match self.destinations.remove(&key) {
-                Some(other) => found.and(other),
-                None => found,
-            };
-            self.destinations.insert(key, found);
+            match self.destinations.entry(key(&found.finding)) {
+                Entry::Occupied(known) => known.into_mut().add(found),
+                Entry::Vacant(free) => {
+                    free.insert(found);
+                }
+            }
         }
         Ok(())
     }
@@ -196,12 +198,9 @@ impl Rule {
         let advice = finding.advice.take();
         let targets = std::mem::take(&mut finding.destinations).into_iter();
         let mut by_pattern: BTreeMap<String, TargetFinding> = BTreeMap::new();
-        for target in targets {
-            let target = match by_pattern.remove(&target.pattern) {
-                Some(other) => merged_target(target, other),
-                None => target,
-            };
-            by_pattern.insert(target.pattern.clone(), target);
+        for mut target in targets {
+            sort(&mut target.names);
+            add_target(&mut by_pattern, target);
         }
         Ok(Self {
             advice: advice.iter().flat_map(|text| text.lines()).map(str::to_owned).collect(),
@@ -212,29 +211,25 @@ impl Rule {
         })
     }
 
-    fn and(mut self, other: Self) -> Self {
+    /// Adds what is smaller to what is bigger: the cost is that of the smaller.
+    fn add(&mut self, other: Self) {
         let (mine, theirs) = (&self.finding, &other.finding);
         let verdict = worst(mine.verdict, theirs.verdict);
         let stage = worst_stage((mine.verdict, mine.stage), (theirs.verdict, theirs.stage));
         // Catalogs of different versions may describe a rule differently.
-        let mut finding =
-            if described(mine) <= described(theirs) { self.finding } else { other.finding };
-        (finding.verdict, finding.stage) = (verdict, stage);
-        self.finding = finding;
+        if described(theirs) < described(mine) {
+            self.finding = other.finding;
+        }
+        (self.finding.verdict, self.finding.stage) = (verdict, stage);
         self.advice.extend(other.advice);
         while self.advice.len() > ADVICE {
             self.advice.pop_last();
         }
-        for (pattern, target) in other.targets {
-            let target = match self.targets.remove(&pattern) {
-                Some(mine) => merged_target(mine, target),
-                None => target,
-            };
-            self.targets.insert(pattern, target);
+        for target in other.targets.into_values() {
+            add_target(&mut self.targets, target);
         }
         join_proof(&mut self.proof, other.proof);
         join_nodes(&mut self.nodes, other.nodes);
-        self
     }
 
     fn finish(self, offsets: &BTreeMap<String, u32>) -> RuleEntry {
@@ -253,31 +248,37 @@ fn described(finding: &RuleFinding) -> impl Ord + '_ {
     (level, service, purpose, transport, ports, when, &source.document, &source.section)
 }
 
-fn merged_target(one: TargetFinding, other: TargetFinding) -> TargetFinding {
-    let names: BTreeSet<String> = one.names.into_iter().chain(other.names).collect();
-    let mut outcomes = one.outcomes;
-    for (outcome, count) in other.outcomes {
-        add(outcomes.entry(outcome).or_default(), count);
-    }
-    TargetFinding {
-        pattern: one.pattern,
-        verdict: worst(one.verdict, other.verdict),
-        names: names.into_iter().collect(),
-        attempts: one.attempts.saturating_add(other.attempts),
-        outcomes,
-        unresolved: one.unresolved.max(other.unresolved),
+fn add_target(targets: &mut BTreeMap<String, TargetFinding>, target: TargetFinding) {
+    match targets.entry(target.pattern.clone()) {
+        Entry::Vacant(free) => {
+            free.insert(target);
+        }
+        Entry::Occupied(known) => {
+            let mine = known.into_mut();
+            mine.verdict = worst(mine.verdict, target.verdict);
+            union(&mut mine.names, target.names);
+            add(&mut mine.attempts, target.attempts);
+            for (outcome, count) in target.outcomes {
+                add(mine.outcomes.entry(outcome).or_default(), count);
+            }
+            mine.unresolved = mine.unresolved.take().max(target.unresolved);
+        }
     }
 }
 
 impl Destination {
     fn new(entry: DestinationEntry, places: &[(String, u32)]) -> Result<Self, MergeError> {
         let DestinationEntry { mut finding, nodes, change: _ } = entry;
-        finding.rules.sort_unstable();
+        sort(&mut finding.candidates);
+        sort(&mut finding.addresses);
+        sort(&mut finding.rules);
+        sort(&mut finding.clients);
+        sort(&mut finding.flags);
         let proof = proof(std::mem::take(&mut finding.evidence), places)?;
         Ok(Self { proof, nodes: sets(nodes), finding })
     }
 
-    fn and(mut self, other: Self) -> Self {
+    fn add(&mut self, other: Self) {
         let mine = &mut self.finding;
         let theirs = other.finding;
         mine.stage = worst_stage((mine.verdict, mine.stage), (theirs.verdict, theirs.stage));
@@ -303,7 +304,6 @@ impl Destination {
         union(&mut mine.flags, theirs.flags);
         join_proof(&mut self.proof, other.proof);
         join_nodes(&mut self.nodes, other.nodes);
-        self
     }
 
     fn finish(self, offsets: &BTreeMap<String, u32>) -> DestinationEntry {
@@ -382,9 +382,19 @@ fn join_nodes(
     }
 }
 
+/// What is written sorted is read sorted, unless somebody changed it.
+fn sort<T: Ord>(items: &mut Vec<T>) {
+    items.sort_unstable();
+    items.dedup();
+}
+
+/// Adds to a sorted list what it lacks.
 fn union<T: Ord>(mine: &mut Vec<T>, theirs: Vec<T>) {
-    let all: BTreeSet<T> = std::mem::take(mine).into_iter().chain(theirs).collect();
-    *mine = all.into_iter().collect();
+    for item in theirs {
+        if let Err(place) = mine.binary_search(&item) {
+            mine.insert(place, item);
+        }
+    }
 }
 
 fn add(sum: &mut u64, more: u64) {
