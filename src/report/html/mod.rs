@@ -27,7 +27,7 @@ const SCRIPT: &str = include_str!("page.js");
 /// What the page may load or run: its own style and script, by their SHA-256. A test keeps them
 /// right.
 const POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-n/iTpipmHMmcHTySA5wta5OmFwzHZGdVWbfYWvkVzOs='; \
+    style-src 'sha256-xwHtQ/Arp33+yM5Eqp7qpz1N7Ucsw74Ej9LfjEoXXeY='; \
     script-src 'sha256-u/+799BwfkOFNCcvTU979k2GX8Kw0CPCHjnxQnmK+b4='; \
     base-uri 'none'; form-action 'none'";
 
