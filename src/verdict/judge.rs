@@ -116,13 +116,15 @@ impl<'a> Matched<'a> {
 /// What the rules say, remembered: most attempts repeat others.
 struct Lookup<'s> {
     site: &'s Site,
-    /// By client, destination, address and service.
-    of_attempts: HashMap<(IpAddr, u32, Option<IpAddr>, Service), Rc<[Hit]>, RandomState>,
+    of_attempts: HashMap<Tried, Rc<[Hit]>, RandomState>,
     known: HashMap<Asked, Rc<[Hit]>, RandomState>,
 }
 
 /// Transport and port.
 type Service = Option<(Transport, u16)>;
+
+/// Who tries, the number of the destination, its address and service.
+type Tried = (IpAddr, u32, Option<IpAddr>, Service);
 
 /// Who asks, for which name or address and service.
 type Asked = (IpAddr, Option<HostName>, Option<IpAddr>, Service);
