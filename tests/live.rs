@@ -289,6 +289,10 @@ fn rights_are_given_up_once_the_capture_is_open() {
     }
     assert!(lab.fetch("management.azure.com"));
     audit.wait_for("management.azure.com");
+    // The interface's state is still known.
+    lab.down();
+    audit.wait_for("\"to\":null");
+    lab.up();
     let (code, said) = audit.end();
     assert_eq!(code, Some(0), "{said}");
     assert!(fs::read_to_string(output).unwrap().contains("REACHABLE (1)"), "{said}");

@@ -28,6 +28,8 @@ mod schema;
 mod shared;
 mod shell;
 mod site;
+#[cfg(feature = "tui")]
+mod tui;
 #[cfg(feature = "live")]
 mod watch;
 #[cfg(feature = "live")]

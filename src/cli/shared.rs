@@ -17,7 +17,11 @@ pub(super) struct Shared {
     beat: AtomicU64,
     live: Mutex<Vec<LiveStats>>,
     report: Mutex<Option<Arc<Report>>>,
+    /// Messages that can't go to the terminal, since a view is on it.
+    notes: Mutex<Option<Vec<String>>>,
 }
+
+const MAX_NOTES: usize = 16;
 
 /// A capture that hasn't shown life for this long hangs: it should every quarter of a second.
 const HANGS: Duration = Duration::from_secs(30);
@@ -29,6 +33,7 @@ impl Shared {
             beat: AtomicU64::new(0),
             live: Mutex::default(),
             report: Mutex::default(),
+            notes: Mutex::default(),
         }
     }
 
@@ -56,6 +61,32 @@ impl Shared {
     /// The report of all that was judged.
     pub(super) fn set_report(&self, report: Arc<Report>) {
         *lock(&self.report) = Some(report);
+    }
+
+    /// Keeps messages from now on, instead of printing them.
+    #[cfg(feature = "tui")]
+    pub(super) fn keep_notes(&self) {
+        *lock(&self.notes) = Some(Vec::new());
+    }
+
+    /// Tells the user.
+    pub(super) fn note(&self, text: String) {
+        match &mut *lock(&self.notes) {
+            None => eprintln!("egress-auditor: {text}"),
+            Some(notes) => {
+                // The last one is shown; a few more for whoever comes back.
+                if notes.len() == MAX_NOTES {
+                    notes.remove(0);
+                }
+                notes.push(text);
+            }
+        }
+    }
+
+    /// The messages that were kept.
+    #[cfg(feature = "tui")]
+    pub(super) fn notes(&self) -> Vec<String> {
+        lock(&self.notes).clone().unwrap_or_default()
     }
 
     /// The latest report; `None` before the first window ends.

@@ -45,6 +45,11 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "interface")]
     window: Option<Duration>,
 
+    /// Show what is required, and what is unexpected, on the terminal while it captures, with -i.
+    #[cfg(feature = "tui")]
+    #[arg(long, requires = "interface", conflicts_with = "window")]
+    tui: bool,
+
     #[command(flatten)]
     listen: ListenArgs,
 
@@ -55,9 +60,32 @@ pub(super) struct WatchArgs {
 /// Windows of a report that nobody asked to have in windows.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(60);
 
+/// How often a view on the terminal gets a report.
+const VIEW_WINDOW: Duration = Duration::from_secs(2);
+
+impl WatchArgs {
+    fn has_view(&self) -> bool {
+        #[cfg(feature = "tui")]
+        return self.tui;
+        #[cfg(not(feature = "tui"))]
+        false
+    }
+
+    /// How often a report is made, if it is before the end.
+    fn window(&self) -> Option<Duration> {
+        let view = self.has_view().then_some(VIEW_WINDOW);
+        let listen = self.listen.is_wanted().then_some(DEFAULT_WINDOW);
+        self.window.or(view).or(listen)
+    }
+}
+
 /// Captures until a signal comes, then reports.
 pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let live = &args.inputs.live;
+    #[cfg(feature = "tui")]
+    if args.watch.tui {
+        super::tui::check()?;
+    }
     let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
     let (site, _) = args.site.load_for(&own)?;
     let rings = live.open()?;
@@ -76,7 +104,6 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let (snapshots, received) = sync_channel(1);
     let idle = AtomicBool::new(true);
     let lines = args.watch.window.is_some();
-    let window = args.watch.window.or(args.watch.listen.is_wanted().then_some(DEFAULT_WINDOW));
     let mut court = Court {
         args,
         own: &own,
@@ -96,7 +123,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     );
     let mut watcher = Watcher {
         scanner: Some(scanner),
-        windows: window.map(Windows::new),
+        windows: args.watch.window().map(Windows::new),
         shared: &shared,
         seen: vec![Seen::default(); live.interface.len()],
         closed: None,
@@ -105,6 +132,16 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         not_before: Instant::now(),
     };
     let (told, failed) = thread::scope(|scope| {
+        #[cfg(feature = "tui")]
+        if args.watch.tui {
+            shared.keep_notes();
+            scope.spawn(|| {
+                let shown = super::tui::run(&shared, &stop, &reload);
+                // Without the view there would be no way to end it.
+                stop.store(true, Ordering::Relaxed);
+                shown.map_err(|error| shared.note(format!("--tui: {error}")))
+            });
+        }
         let (court, stop) = (&mut court, &*stop);
         let judging = scope.spawn(move || {
             let told = court.sit(&received);
@@ -278,8 +315,11 @@ impl Court<'_> {
             if last {
                 return Ok(report);
             }
-            if let Some(output) = &mut self.output {
-                output.write(self.args, &report)?;
+            // A full disk may have room again by the next window.
+            if let Some(output) = &mut self.output
+                && let Err(error) = output.write(self.args, &report)
+            {
+                self.shared.note(format!("{error:#}; capturing goes on"));
             }
             self.before = Some(report);
             self.idle.store(true, Ordering::Release);
@@ -336,18 +376,16 @@ impl Court<'_> {
         match self.args.site.load_for(self.own) {
             Ok((site, _)) => {
                 if resolvers(site.profile()) != resolvers(self.site.profile()) {
-                    eprintln!(
-                        "egress-auditor: changed `network.resolvers` count after a restart only"
-                    );
+                    self.shared
+                        .note("changed `network.resolvers` count after a restart only".to_owned());
                 }
                 self.site = site;
                 self.reloaded = true;
-                eprintln!("egress-auditor: read profile and catalogs anew");
+                self.shared.note("read profile and catalogs anew".to_owned());
             }
-            Err(error) => eprintln!(
-                "egress-auditor: profile and catalogs stay as they were, the new ones can't be \
-                 used: {error:#}"
-            ),
+            Err(error) => self.shared.note(format!(
+                "profile and catalogs stay as they were, the new ones can't be used: {error:#}"
+            )),
         }
     }
 

@@ -165,7 +165,8 @@ pub(super) fn show_commands(evidence: &[Evidence], report: &Report) -> Vec<Strin
     for (index, input) in (0..).zip(&report.inputs) {
         let frames: BTreeSet<_> =
             evidence.iter().filter(|item| item.input == index).map(|item| item.frame).collect();
-        if !frames.is_empty() {
+        // Nothing was kept of a live capture that tshark could show.
+        if !frames.is_empty() && input.live.is_none() {
             let path = shell_word(&printable(&input.path));
             let frames: Vec<_> = frames.iter().map(ToString::to_string).collect();
             let filter = format!("frame.number in {{{}}}", frames.join(","));
