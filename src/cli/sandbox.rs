@@ -1,10 +1,11 @@
 //! Rights that a live audit gives up once everything is open: whoever sends packets to the parsers
 //! should find nothing to use.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What to give up.
 #[derive(clap::Args)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 pub(super) struct SandboxArgs {
     /// Go on as this user (name or number) once the capture is open, with -i as root; `root` to
     /// stay.
@@ -41,9 +42,10 @@ impl SandboxArgs {
 }
 
 /// Folders of the files: those may be replaced by new ones of the same name.
+#[cfg(target_os = "linux")]
 fn folders(files: &[PathBuf]) -> Vec<PathBuf> {
     let folder = |file: &PathBuf| match file.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     };
     files.iter().map(folder).collect()
