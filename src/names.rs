@@ -3,7 +3,7 @@
 //! Knowledge is a union: it doesn't matter in which order, or in which stretch of a capture, the
 //! answers were seen. What is asked of it always names a time.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, ops::Range, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -96,19 +96,22 @@ pub struct LookupKey {
     pub v6: bool,
 }
 
-/// A name that an address may have had for a client, by what the resolver told it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Candidate {
-    /// The name that was asked for.
-    pub name: HostName,
-    /// True when it was another client's lookup.
+/// The names that an address may have had for a client, by what resolvers told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidates {
+    /// The names that were asked for, sorted.
+    pub names: Arc<[HostName]>,
+    /// True when they come from other clients' lookups.
     pub other_client: bool,
+    /// They are the same at any time in here.
+    pub valid: Range<Timestamp>,
 }
 
 /// Everything that DNS told, as far as it was seen.
 #[derive(Clone, Default)]
 pub struct Knowledge {
     lookups: HashMap<LookupKey, Lookup, RandomState>,
+    /// By address; sorted by client and name.
     bindings: HashMap<IpAddr, Vec<Binding>, RandomState>,
     /// When each client was first seen to get an answer.
     clients: HashMap<IpAddr, Stamp, RandomState>,
@@ -123,6 +126,8 @@ struct Binding {
     name: HostName,
     /// From answer to end of TTL; sorted, disjoint.
     spans: Vec<(Timestamp, Timestamp)>,
+    /// The first of them.
+    first: (Timestamp, Timestamp),
 }
 
 impl Knowledge {
@@ -165,28 +170,22 @@ impl Knowledge {
         self.bind(client, name, addr, (at.time, until));
     }
 
-    /// Names that `addr` may have meant for `client` at `time`, sorted.
+    /// Names that `addr` may have meant for `client` at `time`.
     ///
     /// Answers to this client within their TTL win; then those within the grace period; then those
     /// to other clients. Several names remain when several were given.
-    pub fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Vec<Candidate> {
-        let Some(bindings) = self.bindings.get(&addr) else {
-            return Vec::new();
-        };
-        let pick = |own: bool, grace: Duration| {
-            let fits = |b: &&Binding| (b.client == client) == own && b.holds(time, grace);
-            let mut names: Vec<_> = bindings.iter().filter(fits).map(|b| b.name.clone()).collect();
-            names.sort();
-            names.dedup();
-            names
-        };
-        [(true, Duration::ZERO), (true, GRACE), (false, Duration::ZERO), (false, GRACE)]
-            .into_iter()
-            .map(|(own, grace)| (own, pick(own, grace)))
-            .find(|(_, names)| !names.is_empty())
-            .map_or_else(Vec::new, |(own, names)| {
-                names.into_iter().map(|name| Candidate { name, other_client: !own }).collect()
-            })
+    pub fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
+        let all = self.bindings.get(&addr).map_or(&[][..], Vec::as_slice);
+        let from = all.partition_point(|binding| binding.client < client);
+        let (before, rest) = all.split_at(from);
+        let (own, after) = rest.split_at(rest.partition_point(|binding| binding.client == client));
+        let mut valid = Timestamp::default()..Timestamp::from_nanos(u64::MAX);
+        let told = named(own.iter(), time, &mut valid);
+        if !told.is_empty() {
+            return Candidates { names: told, other_client: false, valid };
+        }
+        let names = named(before.iter().chain(after), time, &mut valid);
+        Candidates { other_client: !names.is_empty(), names, valid }
     }
 
     /// True when answers to this client were seen at or before `time`.
@@ -222,7 +221,7 @@ impl Knowledge {
             }
         }
         for (addr, bindings) in other.bindings {
-            for Binding { client, name, spans } in bindings {
+            for Binding { client, name, spans, .. } in bindings {
                 for span in spans {
                     self.bind(client, name.clone(), addr, span);
                 }
@@ -254,19 +253,61 @@ impl Knowledge {
             return;
         }
         let bindings = self.bindings.entry(addr).or_default();
-        if let Some(known) = bindings.iter_mut().find(|b| b.client == client && b.name == name) {
-            known.add(span);
-        } else if bindings.len() < MAX_BINDINGS {
-            bindings.push(Binding { client, name, spans: vec![span] });
-        } else {
-            self.shed += 1;
+        match bindings.binary_search_by(|b| b.client.cmp(&client).then_with(|| b.name.cmp(&name))) {
+            Ok(at) => bindings[at].add(span),
+            Err(at) if bindings.len() < MAX_BINDINGS => {
+                bindings.insert(at, Binding { client, name, spans: vec![span], first: span });
+            }
+            Err(_) => self.shed += 1,
         }
     }
 }
 
+/// The names of those bindings that hold at `time`; if none does, of those within the grace period.
+/// Narrows `valid`, which holds `time`, to where they stay the same.
+fn named<'b>(
+    bindings: impl Iterator<Item = &'b Binding>,
+    time: Timestamp,
+    valid: &mut Range<Timestamp>,
+) -> Arc<[HostName]> {
+    let (mut fresh, mut late) = (Vec::new(), Vec::new());
+    for binding in bindings {
+        match binding.lateness(time, valid) {
+            Some(false) => fresh.push(&binding.name),
+            Some(true) => late.push(&binding.name),
+            None => {}
+        }
+    }
+    let mut names = if fresh.is_empty() { late } else { fresh };
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().cloned().collect()
+}
+
 impl Binding {
-    fn holds(&self, time: Timestamp, grace: Duration) -> bool {
-        self.spans.iter().any(|&(from, until)| from <= time && time <= until.plus(grace))
+    /// Whether it holds at `time`: within the TTL (false) or within the grace period (true).
+    /// Narrows `valid`, which holds `time`, to where that doesn't change.
+    fn lateness(&self, time: Timestamp, valid: &mut Range<Timestamp>) -> Option<bool> {
+        let mut best = None;
+        // Mostly there is one, which is here without another look into memory.
+        let spans = match self.spans.len() {
+            1 => std::slice::from_ref(&self.first),
+            _ => &self.spans[..],
+        };
+        for &(from, until) in spans {
+            let behind = |end: Timestamp| end.plus(Duration::from_nanos(1));
+            let (fresh, late) = (behind(until), behind(until.plus(GRACE)));
+            for change in [from, fresh, late] {
+                match change <= time {
+                    true => valid.start = valid.start.max(change),
+                    false => valid.end = valid.end.min(change),
+                }
+            }
+            if (from..late).contains(&time) {
+                best = Some(time >= fresh && best.unwrap_or(true));
+            }
+        }
+        best
     }
 
     /// Adds a span, joining those that touch.
@@ -285,6 +326,7 @@ impl Binding {
             let (_, end) = self.spans.remove(1);
             self.spans[0].1 = end;
         }
+        self.first = self.spans[0];
     }
 }
 
@@ -316,7 +358,8 @@ mod tests {
 
     fn names(known: &Knowledge, client: IpAddr, seconds: u64) -> Vec<(String, bool)> {
         let candidates = known.candidates(client, CDN, at(seconds).time);
-        candidates.into_iter().map(|c| (c.name.to_string(), c.other_client)).collect()
+        assert!(candidates.valid.contains(&at(seconds).time));
+        candidates.names.iter().map(|name| (name.to_string(), candidates.other_client)).collect()
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub struct Partial {
     /// What DNS told.
     pub(super) names: Knowledge,
     /// Finished connections, in the order in which they ended.
+    #[allow(clippy::vec_box)] // Half a kilobyte each, and sorted.
     pub(super) connections: Vec<Box<Connection>>,
     /// Connections that ended, but may have begun in the stretch before: for each key in order.
     pub(super) heads: Vec<(FlowKey, Part, Boundary)>,
@@ -71,6 +72,7 @@ pub struct Census {
     /// What DNS told.
     pub names: Knowledge,
     /// All connections, in the order in which they began.
+    #[allow(clippy::vec_box)]
     pub connections: Vec<Box<Connection>>,
 }
 

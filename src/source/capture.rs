@@ -97,7 +97,7 @@ impl Capture {
         let outcome = match &mut self.bytes {
             Bytes::Mapped(map) => {
                 let mut records = Records::resume(map, self.cursor.clone());
-                let end = walk(&mut records, &mut self.tally, &self.progress, on_frame);
+                let end = walk(map, &mut records, &mut self.tally, &self.progress, on_frame);
                 self.cursor = records.cursor().clone();
                 end.map_err(Failure::Damage)
             }
@@ -188,8 +188,12 @@ enum Failure {
     Read(io::Error),
 }
 
+/// Bytes that are mapped in at a time, ahead of the walk.
+const AHEAD: u64 = 2 << 20;
+
 #[inline]
 fn walk<F>(
+    map: &Mmap,
     records: &mut Records<'_>,
     tally: &mut Tally,
     progress: &Progress,
@@ -198,8 +202,13 @@ fn walk<F>(
 where
     F: FnMut(Frame<'_>) -> ControlFlow<()>,
 {
+    let mut mapped = records.offset();
     while let Some(frame) = records.next()? {
         tally.count(&frame);
+        if records.offset() >= mapped {
+            map::populate(map, mapped as usize, AHEAD as usize);
+            mapped += AHEAD;
+        }
         if tally.frames.is_multiple_of(PROGRESS_EVERY) {
             progress.set(records.offset());
         }

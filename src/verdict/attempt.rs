@@ -1,6 +1,6 @@
 //! Connections and lookups as attempts to reach a destination.
 
-use std::{fmt, net::IpAddr};
+use std::{cell::RefCell, fmt, net::IpAddr, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use crate::{
     decode::Transport,
     extract::{Connect, Ech, Exchange},
     flow::{Endpoint, Side},
-    names::Candidate,
+    names::{Candidates, Knowledge},
     scan::{Census, Connection},
     verdict::{
         Flag, Inspection, NamedBy, Outcome, Reason, Stage,
@@ -27,10 +27,12 @@ pub struct Attempt {
     pub client: IpAddr,
     /// The best name, when there is one.
     pub name: Option<HostName>,
+    /// The number of its destination among all: see [`number_destinations`].
+    pub subject: u32,
     /// Where it comes from.
     pub named_by: NamedBy,
     /// All names that DNS makes possible, sorted.
-    pub candidates: Vec<HostName>,
+    pub candidates: Arc<[HostName]>,
     /// The address, when the client itself connected to the destination.
     pub addr: Option<IpAddr>,
     /// Transport and port; `None` for a lookup.
@@ -68,6 +70,16 @@ impl fmt::Display for Destination {
             Self::Unknown => f.write_str("unknown"),
         }
     }
+}
+
+/// Gives attempts to the same destination the same number, and tells how many there are.
+pub(super) fn number_destinations(all: &mut [Attempt]) -> usize {
+    let mut known: HashMap<Destination, u32, foldhash::fast::RandomState> = HashMap::default();
+    for attempt in all {
+        let next = known.len() as u32;
+        attempt.subject = *known.entry(attempt.destination()).or_insert(next);
+    }
+    known.len()
 }
 
 /// Attempts, and what is no attempt.
@@ -119,6 +131,7 @@ pub(super) struct Viewpoint<'v> {
     profile: &'v Profile,
     hearing: Hearing,
     inspection: Inspection<'v>,
+    naming: Naming<'v>,
     end: Timestamp,
 }
 
@@ -127,7 +140,8 @@ impl<'v> Viewpoint<'v> {
         let end = census.counters.span.map_or(Timestamp::default(), |(_, last)| last);
         let hearing = Hearing::new(census, profile);
         let inspection = Inspection::new(census, profile);
-        Self { census, profile, hearing, inspection, end }
+        let naming = Naming { names: &census.names, last: RefCell::default() };
+        Self { census, profile, hearing, inspection, naming, end }
     }
 
     /// The connection as an attempt to reach what it is about: behind a proxy, its target.
@@ -141,7 +155,8 @@ impl<'v> Viewpoint<'v> {
     fn flow<'f>(&'f self, connection: &'f Connection, client: Side) -> Flow<'f> {
         let watch = self.watch(connection.key.end(client).addr());
         let conduct = Conduct::new(connection, client, watch, &self.inspection);
-        Flow { connection, client, conduct, census: self.census, profile: self.profile }
+        let Self { census, profile, naming, .. } = self;
+        Flow { connection, client, conduct, census, naming, profile }
     }
 
     fn watch(&self, client: IpAddr) -> Watch {
@@ -201,12 +216,34 @@ impl Hearing {
     }
 }
 
+/// The names of addresses, remembered: connections come in the order in which they began, and
+/// most have the same candidates as the one before.
+struct Naming<'v> {
+    names: &'v Knowledge,
+    last: RefCell<HashMap<(IpAddr, IpAddr), Candidates, foldhash::fast::RandomState>>,
+}
+
+impl Naming<'_> {
+    fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
+        let mut last = self.last.borrow_mut();
+        match last.get(&(client, addr)) {
+            Some(known) if known.valid.contains(&time) => known.clone(),
+            _ => {
+                let found = self.names.candidates(client, addr, time);
+                last.insert((client, addr), found.clone());
+                found
+            }
+        }
+    }
+}
+
 /// A connection on its way to attempts.
 struct Flow<'f> {
     connection: &'f Connection,
     client: Side,
     conduct: Conduct<'f>,
     census: &'f Census,
+    naming: &'f Naming<'f>,
     profile: &'f Profile,
 }
 
@@ -291,12 +328,12 @@ impl Flow<'_> {
                 attempt.flags.push(Flag::EchOuter);
             }
             self.corroborate(&mut attempt, &candidates);
-        } else if let Some(first) = candidates.first() {
-            attempt.name = Some(first.name.clone());
+        } else if let Some(first) = candidates.names.first() {
+            attempt.name = Some(first.clone());
             attempt.named_by =
-                if first.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
+                if candidates.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
         }
-        attempt.candidates = candidates.into_iter().map(|candidate| candidate.name).collect();
+        attempt.candidates = candidates.names;
         if self.connection.facts.hello.is_some() {
             self.note_bypass(&mut attempt);
         }
@@ -330,13 +367,13 @@ impl Flow<'_> {
         self.note_bypass(&mut attempt);
         self.corroborate(&mut attempt, &candidates);
         if attempt.name.is_none()
-            && let Some(first) = candidates.first()
+            && let Some(first) = candidates.names.first()
         {
-            attempt.name = Some(first.name.clone());
+            attempt.name = Some(first.clone());
             attempt.named_by =
-                if first.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
+                if candidates.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
         }
-        attempt.candidates = candidates.into_iter().map(|candidate| candidate.name).collect();
+        attempt.candidates = candidates.names;
         attempt
     }
 
@@ -401,8 +438,9 @@ impl Flow<'_> {
         Attempt {
             client: self.client_addr(),
             name: None,
+            subject: 0,
             named_by: NamedBy::Address,
-            candidates: Vec::new(),
+            candidates: Arc::default(),
             addr: Some(self.server().addr()),
             service: Some((self.connection.key.transport(), self.server().port())),
             result,
@@ -414,16 +452,16 @@ impl Flow<'_> {
         }
     }
 
-    fn candidates(&self) -> Vec<Candidate> {
+    fn candidates(&self) -> Candidates {
         let began = self.connection.tally.first.time;
-        self.census.names.candidates(self.client_addr(), self.server().addr(), began)
+        self.naming.candidates(self.client_addr(), self.server().addr(), began)
     }
 
     /// Flags a name that the client, whose DNS is visible, never resolved to this address.
-    fn corroborate(&self, attempt: &mut Attempt, candidates: &[Candidate]) {
+    fn corroborate(&self, attempt: &mut Attempt, candidates: &Candidates) {
         let began = self.connection.tally.first.time;
         let Some(name) = &attempt.name else { return };
-        let told = candidates.iter().any(|candidate| candidate.name == *name);
+        let told = candidates.names.binary_search(name).is_ok();
         if !told && !self.is_midstream() && self.census.names.is_visible(self.client_addr(), began)
         {
             attempt.flags.push(Flag::NameUncorroborated);

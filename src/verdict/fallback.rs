@@ -1,19 +1,15 @@
 //! QUIC that fails while TCP to the same destination works: clients fall back (RFC 9308 section
 //! 2.1), so that nothing is lost but speed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
 
 use crate::{
     base::Timestamp,
     decode::Transport,
-    verdict::{
-        Flag, Meaning, NamedBy, Outcome, Proof, Stage,
-        attempt::{Attempt, Destination},
-    },
+    verdict::{Flag, Meaning, NamedBy, Outcome, Proof, Stage, attempt::Attempt},
 };
 
 /// Between a QUIC attempt and the TCP connection that stands in for it. Browsers start TCP 300 ms
@@ -23,10 +19,11 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// Flags each failing QUIC attempt of which the client reached the same name (or the same address,
 /// when it has no name) over TCP, before, meanwhile or soon after, and shows that connection.
 ///
-/// The TCP connection may use the other address family, or go through a proxy.
+/// Takes attempts in the order in which they began, with their destinations numbered. The TCP
+/// connection may use the other address family, or go through a proxy.
 pub(super) fn mark(all: &mut [Attempt]) {
-    let wanted: BTreeSet<_> =
-        all.iter().filter(|attempt| is_failing_quic(attempt)).map(Attempt::destination).collect();
+    let wanted: HashSet<_, RandomState> =
+        all.iter().filter(|attempt| is_failing_quic(attempt)).map(|a| a.subject).collect();
     let reached = Reached::new(all, &wanted);
     for attempt in all.iter_mut().filter(|attempt| is_failing_quic(attempt)) {
         if let Some(proof) = reached.instead_of(attempt) {
@@ -53,9 +50,9 @@ const HTTPS: u16 = 443;
 /// TCP connections that reached their destination, by port and destination, then by client.
 #[derive(Default)]
 struct Reached {
-    of_client: BTreeMap<(u16, Destination, IpAddr), Series>,
+    of_client: HashMap<(u16, u32, IpAddr), Series, RandomState>,
     /// The same by address family, IPv4 first.
-    of_family: [BTreeMap<(u16, Destination), Series>; 2],
+    of_family: [HashMap<(u16, u32), Series, RandomState>; 2],
 }
 
 /// Connections in the order in which they began.
@@ -73,34 +70,34 @@ struct Connection {
 
 impl Reached {
     /// Of attempts in the order in which they began, those to the `wanted` destinations.
-    fn new(all: &[Attempt], wanted: &BTreeSet<Destination>) -> Self {
+    fn new(all: &[Attempt], wanted: &HashSet<u32, RandomState>) -> Self {
         let mut reached = Self::default();
         if wanted.is_empty() {
             return reached;
         }
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
             let Some((Transport::Tcp, port)) = attempt.service else { continue };
-            if !wanted.contains(&attempt.destination()) {
+            if !wanted.contains(&attempt.subject) {
                 continue;
             }
             let Some(proof) = attempt.result.proof.last() else { continue };
             let (first, last) = (attempt.first.time, attempt.last.time);
             let connection = Connection { first, last, proof: proof.clone(), longest: 0 };
-            let (name, client) = (attempt.destination(), attempt.client);
+            let (subject, client) = (attempt.subject, attempt.client);
             let family = &mut reached.of_family[usize::from(client.is_ipv6())];
-            family.entry((port, name.clone())).or_default().push(connection.clone());
-            reached.of_client.entry((port, name, client)).or_default().push(connection);
+            family.entry((port, subject)).or_default().push(connection.clone());
+            reached.of_client.entry((port, subject, client)).or_default().push(connection);
         }
         reached
     }
 
     fn instead_of(&self, attempt: &Attempt) -> Option<Proof> {
         let (_, port) = attempt.service?;
-        let key = (port, attempt.destination(), attempt.client);
+        let key = (port, attempt.subject, attempt.client);
         let own = self.of_client.get(&key).and_then(|series| series.near(attempt));
-        let (port, name, client) = key;
+        let (port, subject, client) = key;
         let other_family = &self.of_family[usize::from(client.is_ipv4())];
-        let other = || other_family.get(&(port, name)).and_then(|series| series.near(attempt));
+        let other = || other_family.get(&(port, subject)).and_then(|series| series.near(attempt));
         let shown = own.or_else(other)?;
         let detail = format!("reached over TCP: {}", shown.detail).into();
         Some(Proof { stamp: shown.stamp, detail })
@@ -132,7 +129,10 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::testing::{at, attempt};
+    use crate::verdict::{
+        attempt::number_destinations,
+        testing::{at, attempt},
+    };
 
     const CLIENT: &str = "10.0.0.1";
 
@@ -148,6 +148,7 @@ mod tests {
     fn falls_back(to: Attempt) -> bool {
         let mut all = vec![to, quic(Outcome::QuicNoAnswer, (100, 105))];
         all.sort_by_key(|attempt| attempt.first);
+        number_destinations(&mut all);
         mark(&mut all);
         let marked = |a: &Attempt| a.flags.contains(&Flag::TcpFallback);
         assert!(all.iter().all(|a| !marked(a) || a.result.proof.len() == 2));
@@ -189,6 +190,7 @@ mod tests {
         let reached = |span| tcp(CLIENT, "a.example", Outcome::Established, span);
         let failing = quic(Outcome::QuicNoAnswer, (100, 105));
         let mut all = vec![reached((1, 90)), reached((2, 3)), reached((4, 5)), failing];
+        number_destinations(&mut all);
         mark(&mut all);
         assert_eq!(all[3].flags, [Flag::TcpFallback]);
         assert_eq!(all[3].result.proof[1].stamp, at(90));
@@ -206,6 +208,7 @@ mod tests {
             (Outcome::DnsSinkhole, false),
         ] {
             let mut all = vec![quic(outcome, (100, 105)), works.clone()];
+            number_destinations(&mut all);
             mark(&mut all);
             assert_eq!(!all[0].flags.is_empty(), marked, "{outcome:?}");
         }
@@ -219,6 +222,7 @@ mod tests {
             (106, 107),
         );
         let mut all = vec![ntp, web];
+        number_destinations(&mut all);
         mark(&mut all);
         assert!(all[0].flags.is_empty());
     }

@@ -67,7 +67,7 @@ pub fn flows<'c>(census: &'c Census, profile: &'c Profile) -> impl Iterator<Item
             reason: attempt.result.reason,
             name: attempt.name,
             named_by: attempt.named_by,
-            candidates: attempt.candidates,
+            candidates: attempt.candidates.to_vec(),
             ts: tally.last.time,
             input: tally.last.frame.input(),
             frame: tally.last.frame.number(),

@@ -18,7 +18,7 @@ use crate::{
     verdict::{
         Class, Evidence, Flag, Meaning, NamedBy, RuleFinding, Stage, Verdict,
         advice::advice,
-        attempt::{Attempt, Attempts, Destination, attempts},
+        attempt::{Attempt, Attempts, attempts, number_destinations},
         fallback,
         finding::{Bytes, DestinationFinding, Findings, Outcomes, Summary, TargetFinding},
         retry,
@@ -44,9 +44,10 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
         let names = || a.destination().cmp(&b.destination());
         (a.first, a.client).cmp(&(b.first, b.client)).then_with(names)
     });
+    number_destinations(&mut all);
     retry::mark(&mut all);
     fallback::mark(&mut all);
-    let mut lookup = Lookup { site, known: HashMap::default() };
+    let mut lookup = Lookup { site, of_attempts: HashMap::default(), known: HashMap::default() };
     let matched: Vec<Matched<'_>> = all
         .iter()
         .enumerate()
@@ -75,7 +76,6 @@ struct Matched<'a> {
     /// Position among all attempts, in the order in which they began.
     index: usize,
     attempt: &'a Attempt,
-    destination: Destination,
     /// Matching targets, the most specific first.
     hits: Rc<[Hit]>,
     class: Class,
@@ -85,7 +85,7 @@ impl<'a> Matched<'a> {
     fn new(index: usize, attempt: &'a Attempt, rules: &mut Lookup<'_>) -> Self {
         let site = rules.site;
         let (addr, service) = (attempt.addr, attempt.service);
-        let hits = rules.find(attempt.client, attempt.name.as_ref(), addr, service);
+        let hits = rules.of(attempt);
         let mut class = classify(attempt, &hits, site);
         // HTTP/3 is another way to an HTTPS destination (RFC 9114 section 3.1): it explains the
         // traffic, but the rule asks for TCP.
@@ -109,26 +109,43 @@ impl<'a> Matched<'a> {
                 class = Class::Ambiguous;
             }
         }
-        Self { index, attempt, destination: attempt.destination(), hits, class }
+        Self { index, attempt, hits, class }
     }
 }
 
 /// What the rules say, remembered: most attempts repeat others.
 struct Lookup<'s> {
     site: &'s Site,
+    of_attempts: HashMap<Tried, Rc<[Hit]>, RandomState>,
     known: HashMap<Asked, Rc<[Hit]>, RandomState>,
 }
 
+/// Transport and port.
+type Service = Option<(Transport, u16)>;
+
+/// Who tries, the number of the destination, its address and service.
+type Tried = (IpAddr, u32, Option<IpAddr>, Service);
+
 /// Who asks, for which name or address and service.
-type Asked = (IpAddr, Option<HostName>, Option<IpAddr>, Option<(Transport, u16)>);
+type Asked = (IpAddr, Option<HostName>, Option<IpAddr>, Service);
 
 impl Lookup<'_> {
+    fn of(&mut self, attempt: &Attempt) -> Rc<[Hit]> {
+        let asked = (attempt.client, attempt.subject, attempt.addr, attempt.service);
+        let found = self.of_attempts.entry(asked).or_insert_with(|| {
+            let (name, service) = (attempt.name.as_deref(), attempt.service);
+            let service = service.map(|(transport, port)| (rule_transport(transport), port));
+            self.site.find(attempt.client, name, attempt.addr, service).into()
+        });
+        Rc::clone(found)
+    }
+
     fn find(
         &mut self,
         client: IpAddr,
         name: Option<&HostName>,
         addr: Option<IpAddr>,
-        service: Option<(Transport, u16)>,
+        service: Service,
     ) -> Rc<[Hit]> {
         let asked = (client, name.cloned(), addr, service);
         let found = self.known.entry(asked).or_insert_with(|| {
@@ -199,7 +216,7 @@ impl<'a> Gathered<'a> {
         let mut chains = Chains::default();
         for matched in &self.matched {
             let attempt = matched.attempt;
-            let chains = chains.entry((attempt.client, &matched.destination)).or_default();
+            let chains = chains.entry((attempt.client, attempt.subject)).or_default();
             // Attempts come in the order in which they began.
             let near = |chain: &&mut Chain| attempt.first.time.since(chain.last) <= RETRY_WINDOW;
             match chains.last_mut().filter(near) {
@@ -279,7 +296,7 @@ impl<'a> Gathered<'a> {
 }
 
 /// Chains of attempts by client and destination, each in order.
-type Chains<'a> = HashMap<(IpAddr, &'a Destination), Vec<Chain>, RandomState>;
+type Chains = HashMap<(IpAddr, u32), Vec<Chain>, RandomState>;
 
 /// Attempts of one client on one destination that follow each other closely.
 struct Chain {
@@ -302,12 +319,11 @@ impl Chain {
 
 /// A client with two address families tries both and keeps what answers first (RFC 8305): what
 /// fails over one while the other succeeds is part of the same try.
-fn count_tries(chains: &Chains<'_>) -> u64 {
-    let mut reached: HashMap<(&Destination, bool), Vec<Timestamp>, RandomState> =
-        HashMap::default();
+fn count_tries(chains: &Chains) -> u64 {
+    let mut reached: HashMap<(u32, bool), Vec<Timestamp>, RandomState> = HashMap::default();
     for ((client, destination), chains) in chains {
         let begun = chains.iter().filter(|chain| chain.reached).map(|chain| chain.first);
-        reached.entry((destination, client.is_ipv4())).or_default().extend(begun);
+        reached.entry((*destination, client.is_ipv4())).or_default().extend(begun);
     }
     reached.values_mut().for_each(|times| times.sort_unstable());
     let is_part_of_another = |client: IpAddr, destination, chain: &Chain| {
@@ -393,11 +409,12 @@ fn judge_rule(
 
 fn judge_target(index: usize, found: &Gathered<'_>, site: &Site) -> TargetFinding {
     let target = site.target(index);
-    let names: BTreeSet<_> = found.matched.iter().map(|one| &one.destination).collect();
+    let names: BTreeMap<_, _> =
+        found.matched.iter().map(|one| (one.attempt.subject, one.attempt)).collect();
     TargetFinding {
         pattern: target.text.clone(),
         verdict: found.verdict(),
-        names: sorted(names.into_iter().map(ToString::to_string)),
+        names: sorted(names.into_values().map(|attempt| attempt.destination().to_string())),
         attempts: found.tries(),
         outcomes: found.outcomes(),
         unresolved: match &target.kind {
@@ -420,12 +437,12 @@ fn combine(verdicts: impl Iterator<Item = Verdict>, alternatives: bool) -> Verdi
 fn judge_destinations(matched: &[Matched<'_>], site: &Site) -> Vec<DestinationFinding> {
     let mut by_destination: HashMap<_, Gathered<'_>, RandomState> = HashMap::default();
     for one in matched {
-        let key = (&one.destination, one.attempt.service);
+        let key = (one.attempt.subject, one.attempt.service);
         by_destination.entry(key).or_default().matched.push(one);
     }
     let mut findings: Vec<_> = by_destination
         .iter()
-        .map(|((name, service), found)| judge_destination(name.to_string(), *service, found, site))
+        .map(|((_, service), found)| judge_destination(*service, found, site))
         .collect();
     findings.sort_by(|a, b| {
         let key = |one: &DestinationFinding| (one.class, one.transport, one.port);
@@ -436,7 +453,6 @@ fn judge_destinations(matched: &[Matched<'_>], site: &Site) -> Vec<DestinationFi
 }
 
 fn judge_destination(
-    name: String,
     service: Option<(Transport, u16)>,
     found: &Gathered<'_>,
     site: &Site,
@@ -471,9 +487,12 @@ fn judge_destination(
         }
     }
     DestinationFinding {
-        name,
+        name: found
+            .matched
+            .first()
+            .map_or_else(String::new, |one| one.attempt.destination().to_string()),
         named_by: attempts().map(|a| a.named_by).min().unwrap_or(NamedBy::Address),
-        candidates: sorted(attempts().flat_map(|a| a.candidates.iter().cloned())),
+        candidates: candidates(&found.matched),
         addresses: sorted(attempts().filter_map(|a| a.addr)),
         transport: service.map(|(transport, _)| transport),
         port: service.map(|(_, port)| port),
@@ -492,6 +511,15 @@ fn judge_destination(
         flags: sorted(attempts().flat_map(|a| a.flags.iter().copied())),
         evidence: found.evidence(verdict),
     }
+}
+
+/// All names that DNS makes possible for one of the attempts.
+fn candidates(matched: &[&Matched<'_>]) -> Vec<HostName> {
+    // Few lists, each shared by many attempts.
+    let mut lists: Vec<_> = matched.iter().map(|one| &one.attempt.candidates).collect();
+    lists.sort_unstable_by_key(|list| list.as_ptr());
+    lists.dedup_by_key(|list| list.as_ptr());
+    sorted(lists.into_iter().flat_map(|list| list.iter().cloned()))
 }
 
 /// What would have to be on for a rule to explain the destination.

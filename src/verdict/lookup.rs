@@ -102,8 +102,9 @@ impl Heard<'_> {
         Some(Attempt {
             client,
             name: Some(name.clone()),
+            subject: 0,
             named_by: NamedBy::Lookup,
-            candidates: Vec::new(),
+            candidates: std::sync::Arc::default(),
             addr: None,
             service: None,
             result,

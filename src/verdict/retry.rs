@@ -19,7 +19,7 @@ const SIDE_BY_SIDE: Duration = Duration::from_secs(3);
 /// connection that began side by side with it or soon after. One that began long before says
 /// nothing about what a firewall lets through now.
 ///
-/// Takes attempts in the order in which they began.
+/// Takes attempts in the order in which they began, with their destinations numbered.
 pub(super) fn mark(all: &mut [Attempt]) {
     let made_good: Vec<_> = {
         let successes = Successes::new(all);
@@ -30,11 +30,9 @@ pub(super) fn mark(all: &mut [Attempt]) {
     }
 }
 
-/// What an attempt is about: its name, else its address.
-type Subject<'a> = (Option<&'a str>, Option<IpAddr>);
-
-/// On which service (`None` stands for any, since a lookup is for all), and by whom.
-type Key<'a> = (Subject<'a>, Option<(Transport, u16)>, Who);
+/// What an attempt is about, on which service (`None` stands for any, since a lookup is for all),
+/// and by whom.
+type Key = (u32, Option<(Transport, u16)>, Who);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
@@ -45,22 +43,22 @@ enum Who {
 
 /// When connections that reached their destination began, in order. Only those that a failing
 /// attempt asks for.
-struct Successes<'a> {
-    began: HashMap<Key<'a>, Vec<Timestamp>, RandomState>,
+struct Successes {
+    began: HashMap<Key, Vec<Timestamp>, RandomState>,
 }
 
-impl<'a> Successes<'a> {
-    fn new(all: &'a [Attempt]) -> Self {
-        let failing: HashSet<Subject<'_>, RandomState> =
-            all.iter().filter(|attempt| attempt.is_blocked()).map(subject).collect();
+impl Successes {
+    fn new(all: &[Attempt]) -> Self {
+        let failing: HashSet<u32, RandomState> =
+            all.iter().filter(|attempt| attempt.is_blocked()).map(|a| a.subject).collect();
         let mut began: HashMap<_, Vec<_>, RandomState> = HashMap::default();
         let wanted =
-            |attempt: &&Attempt| attempt.is_reached() && failing.contains(&subject(attempt));
+            |attempt: &&Attempt| attempt.is_reached() && failing.contains(&attempt.subject);
         for attempt in all.iter().filter(wanted) {
             let family = Who::Family(attempt.client.is_ipv6());
             for service in [attempt.service, None] {
                 for who in [Who::Client(attempt.client), family] {
-                    let key = (subject(attempt), service, who);
+                    let key = (attempt.subject, service, who);
                     began.entry(key).or_default().push(attempt.first.time);
                 }
             }
@@ -68,7 +66,7 @@ impl<'a> Successes<'a> {
         Self { began }
     }
 
-    fn make_good(&self, failing: &'a Attempt) -> bool {
+    fn make_good(&self, failing: &Attempt) -> bool {
         let (first, last) = (failing.first.time, failing.last.time);
         let own = Who::Client(failing.client);
         // A client of two families has two addresses: here they must be close to belong together.
@@ -78,18 +76,11 @@ impl<'a> Successes<'a> {
     }
 
     /// Whether one began in the span, or side by side with its beginning.
-    fn within(&self, failing: &'a Attempt, who: Who, (from, to): (Timestamp, Timestamp)) -> bool {
-        let key = (subject(failing), failing.service, who);
+    fn within(&self, failing: &Attempt, who: Who, (from, to): (Timestamp, Timestamp)) -> bool {
+        let key = (failing.subject, failing.service, who);
         let Some(began) = self.began.get(&key) else { return false };
         let at = began.partition_point(|time| *time < from && from.since(*time) > SIDE_BY_SIDE);
         began.get(at).is_some_and(|time| *time <= to)
-    }
-}
-
-fn subject(attempt: &Attempt) -> Subject<'_> {
-    match &attempt.name {
-        Some(name) => (Some(name), None),
-        None => (None, attempt.addr),
     }
 }
 
@@ -100,6 +91,7 @@ mod tests {
         base::HostName,
         verdict::{
             Outcome::{self, *},
+            attempt::number_destinations,
             testing::{at, attempt},
         },
     };
@@ -111,6 +103,7 @@ mod tests {
         let failing = attempt("10.0.0.1", "a.example", TLS, TlsReset, (100, 110));
         let mut all = vec![by, failing];
         all.sort_by_key(|attempt| attempt.first);
+        number_destinations(&mut all);
         mark(&mut all);
         assert!(all.iter().all(|attempt| !attempt.made_good || attempt.is_blocked()));
         all.iter().any(|attempt| attempt.made_good)
@@ -157,6 +150,7 @@ mod tests {
     fn any_service_makes_a_lookup_good() {
         let lookup = attempt("10.0.0.1", "a.example", None, DnsServfail, (100, 101));
         let mut all = vec![lookup, tls("10.0.0.1", Established, (102, 103))];
+        number_destinations(&mut all);
         mark(&mut all);
         assert!(all[0].made_good);
         let name = HostName::parse(b"a.example");

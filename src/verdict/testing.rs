@@ -26,8 +26,9 @@ pub(super) fn attempt(
     Attempt {
         client: client.parse().unwrap(),
         name: HostName::parse(name.as_bytes()),
+        subject: 0,
         named_by: NamedBy::Sni,
-        candidates: Vec::new(),
+        candidates: std::sync::Arc::default(),
         addr: Some("203.0.113.1".parse().unwrap()),
         service,
         result: Result { outcome, reason, stage, proof },
