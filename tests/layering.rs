@@ -62,6 +62,9 @@ const WORLD: [&str; 12] = [
     "stdout",
 ];
 
+/// The one file elsewhere that starts threads: they only compute, and end before it returns.
+const THREADS: &str = "scan/parallel.rs";
+
 /// A source file without comments and string literals.
 struct Source {
     /// Below `src`, with `/`.
@@ -228,7 +231,7 @@ fn only_sources_and_the_command_touch_the_world() {
         if room == "source" || COMMAND.contains(&&*room) {
             continue;
         }
-        for thing in WORLD {
+        for thing in WORLD.into_iter().filter(|thing| *thing != "thread" || path != THREADS) {
             let path_only = matches!(thing, "fs" | "thread");
             let found = mentions(&code, thing).any(|behind| !path_only || behind.starts_with("::"));
             assert!(!found, "src/{path} touches {thing}");
