@@ -10,7 +10,7 @@ mod common;
 
 use std::{collections::BTreeMap, env, fs, path::Path, sync::Arc};
 
-use common::{Setting, cases, frames, name, scan};
+use common::{Setting, cases, dropped, frames, name, scan};
 use egress_auditor::report::Report;
 use serde_json::{Value, json};
 
@@ -38,7 +38,9 @@ fn audits_say_what_was_reviewed() {
 fn audit(case: &Path) -> Report {
     let setting = Setting::of(case);
     let resolvers: Arc<[_]> = setting.resolvers();
-    setting.report(&scan(&frames(case), &resolvers, &mut ()))
+    let mut census = scan(&frames(case), &resolvers, &mut ());
+    census.counters.dropped = dropped(case);
+    setting.report(&census)
 }
 
 /// What of a report stays the same when a case is recorded anew, and the frames that prove it.
@@ -52,13 +54,17 @@ fn reduced(report: &Report) -> Value {
     let blocked = rules.values().any(|verdict| verdict == "blocked");
     let destinations: Vec<_> = list(&report, "destinations").map(destination).collect();
     let coverage = &report["coverage"];
+    let mut covered = json!({
+        "midstream_flows": coverage["midstream_flows"],
+        "one_sided": coverage["one_sided"],
+        "inbound_flows": coverage["inbound_flows"],
+    });
+    if coverage["dropped"] != 0 {
+        covered["lossy"] = json!(true);
+    }
     json!({
         "exit": i32::from(blocked),
-        "coverage": {
-            "midstream_flows": coverage["midstream_flows"],
-            "one_sided": coverage["one_sided"],
-            "inbound_flows": coverage["inbound_flows"],
-        },
+        "coverage": covered,
         "rules": rules,
         "destinations": destinations,
     })

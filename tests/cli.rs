@@ -172,10 +172,43 @@ fn fail_on_selects_the_exit_code() {
     }
 }
 
+/// However a pcapng file comes in, what it says it lost is in the report.
+#[test]
+fn a_capture_tells_what_it_lost() {
+    let case = common::fixtures().join("drops");
+    let (capture, profile) = (common::capture(&case), case.join("profile.toml"));
+    let bytes = fs::read(&capture).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let zipped = folder.path().join("capture.pcapng.gz");
+    let mut encoder = GzEncoder::new(fs::File::create(&zipped).unwrap(), Compression::fast());
+    encoder.write_all(&bytes).unwrap();
+    encoder.finish().unwrap();
+    let lost = common::dropped(&case);
+    assert!(lost > 0);
+    for (inputs, streamed) in [
+        (&[text(&capture)][..], false),
+        (&["--threads", "1", text(&capture)], false),
+        (&["--threads", "3", text(&capture)], false),
+        (&[text(&zipped)], false),
+        (&["-"], true),
+    ] {
+        let args =
+            [&["audit", "--format", "json", "--profile", text(&profile)][..], inputs].concat();
+        let run = if streamed { run_with(&args, &bytes) } else { run(&args) };
+        let told = report(&run);
+        assert_eq!(told["coverage"]["dropped"], lost, "{inputs:?}");
+        assert_eq!(told["inputs"][0]["dropped"], lost, "{inputs:?}");
+        let silent = told["rules"].as_array().unwrap().iter().find(|r| r["id"] == "aks/core/mcr");
+        assert_eq!(silent.unwrap()["verdict"], "inconclusive", "{inputs:?}");
+    }
+    // A pcap file can't tell.
+    assert!(report(&audit_json(&[text(&blocked())]))["inputs"][0]["dropped"].is_null());
+}
+
 #[test]
 fn every_observation_is_a_line_of_json() {
     for case in common::cases() {
-        let run = run(["observe", text(&case.join("capture.pcap"))]);
+        let run = run(["observe", text(&common::capture(&case))]);
         assert_eq!((run.code, &*run.stderr), (Some(0), ""));
         for line in run.stdout.lines() {
             let line: Value = serde_json::from_str(line).unwrap();

@@ -4,9 +4,9 @@
 
 mod common;
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
-use common::{OwnedFrame, Setting, cases, fixtures, frames, frames_of, name, text};
+use common::{OwnedFrame, Setting, cases, dropped, fixtures, frames, name, text};
 use egress_auditor::{
     decode::FragmentLimits,
     flow::Endpoint,
@@ -19,10 +19,9 @@ use egress_auditor::{
 #[test]
 fn lost_frames_doubt_silence_but_not_what_was_seen() {
     let case = fixtures().join("drops");
-    let bytes = fs::read(case.join("capture.pcapng")).unwrap();
     let setting = Setting::of(&case);
-    let mut census = scan(&frames_of(&bytes), &setting.resolvers(), Limits::default());
-    census.counters.dropped = dropped(&bytes);
+    let mut census = scan(&frames(&case), &setting.resolvers(), Limits::default());
+    census.counters.dropped = dropped(&case);
     let report = setting.report(&census);
     assert!(report.coverage.dropped > 0);
     assert_eq!(verdict(&report, "aks/core/mcr"), Verdict::Inconclusive);
@@ -125,23 +124,6 @@ fn scan(frames: &[OwnedFrame], resolvers: &Arc<[Endpoint]>, limits: Limits) -> C
         scanner.push(&frame.numbered(number), &mut ());
     }
     scanner.finish().conclude(&mut ())
-}
-
-/// Frames that the kernel dropped, by the file's last block: an Interface Statistics Block
-/// (draft-ietf-opsawg-pcapng, section 4.6) whose option `isb_ifdrop` says so.
-fn dropped(file: &[u8]) -> u64 {
-    let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
-    let start = file.len() - u32_at(file.len() - 4);
-    assert_eq!(u32_at(start), 5, "an Interface Statistics Block");
-    let mut at = start + 20;
-    loop {
-        let (code, len) = (u32_at(at) & 0xffff, u32_at(at) >> 16);
-        if code == 5 {
-            return u64::from_le_bytes(file[at + 4..at + 12].try_into().unwrap());
-        }
-        assert_ne!(code, 0, "no isb_ifdrop");
-        at += 4 + len.next_multiple_of(4);
-    }
 }
 
 /// Blocked rules and the outcomes of their attempts.

@@ -159,6 +159,7 @@ fn report(partial: Partial) -> Vec<u8> {
         bytes: counters.bytes,
         first: span.map(|(first, _)| first),
         last: span.map(|(_, last)| last),
+        dropped: None,
         truncated: None,
     };
     let report = Report::new(&[input], &census, used, findings);

@@ -92,8 +92,14 @@ pub(crate) fn read(
         bail!("{}", lines.join("\n"));
     }
     let interrupted = stop.load(Ordering::Relaxed);
-    let census = scanner.conclude(sink);
+    let mut census = scanner.conclude(sink);
+    census.counters.dropped = dropped(&stats);
     Ok(Reading { census, inputs: stats, errors, interrupted })
+}
+
+/// Frames that were lost while capturing, as far as the inputs tell.
+pub(super) fn dropped(inputs: &[InputStats]) -> u64 {
+    inputs.iter().filter_map(|stats| stats.dropped).fold(0, u64::saturating_add)
 }
 
 /// Bytes that a thread scans at a time: enough to make up for the merge, little enough that all of
@@ -154,8 +160,8 @@ fn live(
     rings.drain(|frame| scanner.push(frame, sink));
     let stats = rings.stats();
     let mut census = scanner.finish().conclude(sink);
-    census.counters.dropped = stats.iter().map(|s| s.kernel.dropped + s.kernel.if_dropped).sum();
-    let inputs = stats.into_iter().map(|stats| stats.input).collect();
+    let inputs: Vec<_> = stats.into_iter().map(|stats| stats.input).collect();
+    census.counters.dropped = dropped(&inputs);
     Ok(Reading { census, inputs, errors, interrupted: false })
 }
 

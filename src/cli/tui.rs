@@ -399,6 +399,7 @@ mod tests {
             bytes: 0,
             first: None,
             last: None,
+            dropped: Some(dropped),
             truncated: None,
         };
         let kernel = KernelStats { dropped, ..KernelStats::default() };

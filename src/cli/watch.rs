@@ -29,7 +29,7 @@ use super::{
     delta::WindowLine,
     listen::ListenArgs,
     live::PATIENCE,
-    read::stop_on_signals,
+    read::{dropped, stop_on_signals},
     sandbox::SandboxArgs,
     shared::Shared,
     site::resolvers,
@@ -343,10 +343,9 @@ impl Court<'_> {
             stats.input = InputStats { frames, bytes, first, last, ..stats.input.clone() };
         }
         let mut census = partial.conclude(&mut ());
-        census.counters.dropped =
-            live.iter().map(|stats| stats.kernel.dropped + stats.kernel.if_dropped).sum();
-        let findings = judge(&census, &self.site);
         let inputs: Vec<_> = live.iter().map(|stats| stats.input.clone()).collect();
+        census.counters.dropped = dropped(&inputs);
+        let findings = judge(&census, &self.site);
         let mut report = self.args.report(&self.site, &census, &inputs, findings);
         for (input, stats) in report.inputs.iter_mut().zip(&live) {
             input.live = Some(self.live_input(stats));

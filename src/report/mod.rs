@@ -157,6 +157,9 @@ pub struct Input {
     pub first: Option<Timestamp>,
     /// Latest capture time.
     pub last: Option<Timestamp>,
+    /// Frames that were lost while capturing; null when neither the file nor the system says.
+    #[serde(default)]
+    pub dropped: Option<u64>,
     /// Where and why reading ended early.
     pub truncated: Option<String>,
     /// What only a live capture tells; absent for files.
@@ -208,7 +211,7 @@ pub struct Coverage {
     pub undecoded: BTreeMap<String, u64>,
     /// Frames of link types that aren't supported, by link type.
     pub unsupported_link_types: BTreeMap<String, u64>,
-    /// Frames that the kernel lost.
+    /// Frames that were lost while capturing, as far as the inputs tell.
     pub dropped: u64,
     /// TCP connections that began before the capture.
     pub midstream_flows: u64,
@@ -271,6 +274,7 @@ impl Input {
             bytes: stats.bytes,
             first: stats.first,
             last: stats.last,
+            dropped: stats.dropped,
             truncated: stats.truncated.as_ref().map(ToString::to_string),
             live: None,
             node: None,

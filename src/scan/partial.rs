@@ -54,7 +54,7 @@ pub struct Counters {
     pub undecoded: BTreeMap<&'static str, u64>,
     /// Frames of link types that aren't supported.
     pub unsupported_links: BTreeMap<LinkType, u64>,
-    /// Frames that the kernel lost, as far as whoever captured them knows.
+    /// Frames that were lost while capturing. Scanning can't know: whoever reads the inputs says.
     pub dropped: u64,
     /// Packets of other protocols than TCP, UDP and ICMP errors.
     pub other_protocol: u64,

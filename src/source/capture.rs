@@ -126,6 +126,7 @@ impl Capture {
             bytes: self.tally.bytes,
             first,
             last,
+            dropped: self.cursor.layout.dropped(),
             truncated: self.truncated.clone(),
         }
     }

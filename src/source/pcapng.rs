@@ -11,6 +11,8 @@ pub(super) const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 pub(super) struct Section {
     big_endian: bool,
     interfaces: Vec<Interface>,
+    /// Frames lost in the sections before, as far as those say.
+    dropped_before: Option<u64>,
 }
 
 /// An Interface Description Block (section 4.2).
@@ -22,6 +24,22 @@ pub(super) struct Interface {
     resolution: Resolution,
     /// Nanoseconds to add to each timestamp (`if_tsoffset`).
     offset: i128,
+    /// Frames lost so far, as far as statistics say.
+    dropped: Drops,
+}
+
+/// Frames that didn't come from an interface into the capture, by the latest of its statistics that
+/// says so.
+///
+/// The interface drops before the filter, the operating system behind it (`isb_usrdeliv` is about
+/// `isb_filteraccept` less `isb_osdrop`): no frame is in both. dumpcap has one number only, the sum
+/// of what the system and dumpcap itself dropped, and writes it as `isb_ifdrop`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Drops {
+    /// `isb_ifdrop`.
+    interface: Option<u64>,
+    /// `isb_osdrop`.
+    system: Option<u64>,
 }
 
 /// Length of a timestamp's unit (`if_tsresol`).
@@ -50,6 +68,7 @@ mod kind {
     pub(super) const INTERFACE: u32 = 1;
     pub(super) const PACKET: u32 = 2;
     pub(super) const SIMPLE_PACKET: u32 = 3;
+    pub(super) const STATISTICS: u32 = 5;
     pub(super) const ENHANCED_PACKET: u32 = 6;
     pub(super) const JOURNAL: u32 = 9;
     pub(super) const CUSTOM: u32 = 0x0000_0bad;
@@ -69,6 +88,12 @@ const PACKET_DATA: usize = 28;
 impl Section {
     pub(super) fn interfaces(&self) -> &[Interface] {
         &self.interfaces
+    }
+
+    /// Frames lost in this section and those before it; `None` when no statistics tell.
+    pub(super) fn dropped(&self) -> Option<u64> {
+        let here = self.interfaces.iter().flat_map(|i| [i.dropped.interface, i.dropped.system]);
+        self.dropped_before.into_iter().chain(here.flatten()).reduce(u64::saturating_add)
     }
 
     /// The block at the start of `rest`, which starts at `offset` in the file. `last` is the
@@ -94,11 +119,14 @@ impl Section {
             kind::ENHANCED_PACKET | kind::PACKET => self.packet(rest, kind, len, offset),
             kind::SIMPLE_PACKET => self.simple_packet(rest, len, offset, last),
             kind::INTERFACE => self.interface(rest, len, offset),
+            kind::STATISTICS if (24..=BLOCK_MAX).contains(&len) => {
+                self.statistics(rest, len, offset)
+            }
             other => self.unread(rest, other, len, offset),
         }
     }
 
-    /// A block that isn't looked into: secrets, names, statistics, custom ones.
+    /// A block that isn't looked into: secrets, names, custom ones.
     #[cold]
     fn unread<'a>(
         &self,
@@ -135,7 +163,8 @@ impl Section {
                 return Err(Damage::corrupt(offset, "a section without a byte-order magic"));
             }
         };
-        let section = Self { big_endian, interfaces: Vec::new() };
+        let dropped_before = self.dropped();
+        let section = Self { big_endian, interfaces: Vec::new(), dropped_before };
         let len = section.u32_at(head, 4);
         if !(28..=BLOCK_MAX).contains(&len) {
             return Err(bad_length(u32::from_le_bytes(SECTION_HEADER), len, offset));
@@ -186,21 +215,51 @@ impl Section {
             snap_len,
             resolution: Resolution::Multiple(1000),
             offset: 0,
+            dropped: Drops::default(),
         };
         self.options(&body[8..], |code, value| match (code, value) {
             (9, [resolution, ..]) => interface.resolution = Resolution::new(*resolution),
             (14, value) => {
-                if let Some(raw) = value.first_chunk::<8>() {
-                    let seconds = match self.big_endian {
-                        true => i64::from_be_bytes(*raw),
-                        false => i64::from_le_bytes(*raw),
-                    };
-                    interface.offset = i128::from(seconds) * 1_000_000_000;
+                if let Some(seconds) = self.u64_of(value) {
+                    interface.offset = i128::from(seconds.cast_signed()) * 1_000_000_000;
                 }
             }
             _ => {}
         });
         self.interfaces.push(interface);
+        Ok(Block::Other(size as u64))
+    }
+
+    /// Interface Statistics Block (section 4.6): at the end of the section or anywhere in it, also
+    /// several times. Each counts from the beginning of the capture, so the latest one counts. One
+    /// about an interface that isn't there is left alone.
+    #[cold]
+    fn statistics<'a>(
+        &mut self,
+        rest: &'a [u8],
+        len: u32,
+        offset: u64,
+    ) -> Result<Block<'a>, Damage> {
+        let size = match self.size(rest, len, offset)? {
+            Ok(size) => size,
+            Err(need) => return Ok(Block::Need(need)),
+        };
+        // The interface and a timestamp come before the options.
+        let body = &rest[8..len as usize - 4];
+        let id = self.u32_at(body, 0) as usize;
+        let Some(mut told) = self.interfaces.get(id).map(|interface| interface.dropped) else {
+            return Ok(Block::Other(size as u64));
+        };
+        self.options(&body[12..], |code, value| {
+            // Writers that don't know a number have all bits set for it.
+            let count = self.u64_of(value).filter(|&count| count != u64::MAX);
+            match code {
+                5 => told.interface = count.or(told.interface),
+                7 => told.system = count.or(told.system),
+                _ => {}
+            }
+        });
+        self.interfaces[id].dropped = told;
         Ok(Block::Other(size as u64))
     }
 
@@ -346,6 +405,15 @@ impl Section {
             true => u32::from_be_bytes(raw),
             false => u32::from_le_bytes(raw),
         }
+    }
+
+    /// The value of an option that is a number of 64 bits.
+    fn u64_of(&self, value: &[u8]) -> Option<u64> {
+        let raw = *value.first_chunk::<8>()?;
+        Some(match self.big_endian {
+            true => u64::from_be_bytes(raw),
+            false => u64::from_le_bytes(raw),
+        })
     }
 
     /// Panics when `bytes` end before `at + 2`.

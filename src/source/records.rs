@@ -7,7 +7,7 @@ use super::{
 use crate::base::{FrameId, Stamp, Timestamp};
 
 /// What a capture's headers say about its records: byte order, time resolution, link types, and
-/// for pcapng the interfaces of the current section so far.
+/// for pcapng the interfaces of the current section so far and what their statistics tell.
 ///
 /// Cheap to clone, so that several workers can parse stretches of one file. Equal layouts read
 /// records alike.
@@ -36,6 +36,15 @@ impl Layout {
             Kind::Ng(section) => (None, section.interfaces()),
         };
         classic.into_iter().chain(interfaces.iter().map(|i| i.link))
+    }
+
+    /// Frames that whoever captured lost before here, as far as the file says; `None` when it
+    /// doesn't. Only pcapng can.
+    pub fn dropped(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Classic(_) => None,
+            Kind::Ng(section) => section.dropped(),
+        }
     }
 }
 
@@ -323,6 +332,70 @@ mod tests {
         assert_eq!(time(&[(14, &offset(i64::MIN))], u64::MAX), 0);
         assert_eq!(time(&[(14, &offset(i64::MAX))], u64::MAX), u64::MAX);
         assert_eq!(time(&[(9, &[0])], u64::MAX), u64::MAX);
+    }
+
+    /// What a capture says it lost.
+    fn lost(bytes: &[u8]) -> Option<u64> {
+        let mut records = Records::new(bytes, 0).unwrap();
+        while records.next().unwrap().is_some() {}
+        records.cursor().layout.dropped()
+    }
+
+    #[test]
+    fn pcapng_statistics_tell_what_was_lost() {
+        for writer in [LE, BE] {
+            let stats = |interface, options: &[(u16, u64)]| writer.statistics(interface, options);
+            let interface = writer.interface(1, 0, &[]);
+            let head = || [&writer.section()[..], &interface, &interface].concat();
+            let told = |blocks: &[Vec<u8>]| lost(&[head(), blocks.concat()].concat());
+            assert_eq!(told(&[]), None);
+            assert_eq!(told(&[stats(0, &[]), stats(0, &[(4, 9), (6, 9), (8, 9)])]), None);
+            assert_eq!(told(&[stats(0, &[(5, 0)])]), Some(0));
+            // Before the filter and behind it; of each interface; the latest of each.
+            assert_eq!(told(&[stats(0, &[(5, 3), (7, 4)])]), Some(7));
+            assert_eq!(told(&[stats(0, &[(5, 3)]), stats(1, &[(7, 4)])]), Some(7));
+            assert_eq!(told(&[stats(0, &[(5, 3)]), stats(0, &[(7, 4)])]), Some(7));
+            assert_eq!(told(&[stats(0, &[(5, 3)]), stats(0, &[(5, 5)])]), Some(5));
+            assert_eq!(told(&[stats(0, &[(5, 3)]), stats(0, &[(5, u64::MAX)])]), Some(3));
+            // Sections add up.
+            let three = || stats(0, &[(5, 3)]);
+            assert_eq!(told(&[three(), head(), stats(1, &[(5, 4)]), head()]), Some(7));
+            let most = stats(0, &[(5, u64::MAX - 1)]);
+            assert_eq!(told(&[most.clone(), head(), most, three()]), Some(u64::MAX));
+            // An interface that isn't there; blocks and options that are too short or too long.
+            assert_eq!(told(&[stats(2, &[(5, 3)]), stats(u32::MAX, &[(5, 3)])]), None);
+            assert_eq!(told(&[writer.block(5, b"12345678"), writer.block(5, b"")]), None);
+            for len in [4, 0xffff] {
+                let option = [writer.u16(5), writer.u16(len), *b"ab", *b"cd"].concat();
+                let body = [writer.u32s(&[0, 0, 0]), option].concat();
+                assert_eq!(told(&[writer.block(5, &body)]), None);
+            }
+        }
+        assert_eq!(lost(&small_pcapng()), Some(7));
+        assert_eq!(lost(&small_pcap()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_statistics_do_no_harm(
+            counts in proptest::collection::vec((0u32..3, 4u16..9, any::<u64>()), 0..8),
+            bodies in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..6),
+            known in any::<bool>(),
+        ) {
+            let interface = LE.interface(1, 0, &[]);
+            let mut bytes = [LE.section(), interface.clone(), interface].concat();
+            for (interface, code, count) in counts {
+                bytes.extend(LE.statistics(interface, &[(code, count)]));
+            }
+            for body in bodies {
+                let begin: &[u8] = if known { &[0; 4] } else { &[] };
+                bytes.extend(LE.block(5, &[begin, &body].concat()));
+            }
+            bytes.extend(LE.packet(0, 1, b"after"));
+            let (seen, damage) = read(&bytes);
+            prop_assert_eq!((seen.len(), damage), (1, None));
+            lost(&bytes);
+        }
     }
 
     #[test]

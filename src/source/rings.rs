@@ -381,6 +381,7 @@ impl Ring {
     }
 
     fn stats(&self) -> LiveStats {
+        let kernel = self.closed.plus(self.open);
         let tally = self.live.as_ref().map_or(&self.before, Live::tally);
         let (first, last) = tally.span();
         let mut link_types = tally.links().to_vec();
@@ -395,9 +396,9 @@ impl Ring {
             bytes: tally.bytes,
             first,
             last,
+            dropped: Some(kernel.dropped.saturating_add(kernel.if_dropped)),
             truncated: None,
         };
-        let kernel = self.closed.plus(self.open);
         LiveStats { input, kernel, gaps: self.gaps.clone(), gap_count: self.gap_count }
     }
 }

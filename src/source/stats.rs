@@ -25,6 +25,8 @@ pub struct InputStats {
     pub first: Option<Timestamp>,
     /// Latest capture time.
     pub last: Option<Timestamp>,
+    /// Frames that were lost while capturing; `None` when nothing says how many.
+    pub dropped: Option<u64>,
     /// Where and why reading ended before the end of the input.
     pub truncated: Option<Damage>,
 }

@@ -71,6 +71,24 @@ impl Writer {
     pub(super) fn interface(self, link: u16, snap_len: u32, options: &[(u16, &[u8])]) -> Vec<u8> {
         let mut body = [self.u16(link), self.u16(0)].concat();
         body.extend(self.u32(snap_len));
+        self.options(&mut body, options);
+        self.block(1, &body)
+    }
+
+    /// An Interface Statistics Block with options that are numbers.
+    pub(super) fn statistics(self, interface: u32, options: &[(u16, u64)]) -> Vec<u8> {
+        let raw = |count: u64| match self.big_endian {
+            true => count.to_be_bytes(),
+            false => count.to_le_bytes(),
+        };
+        let raw: Vec<_> = options.iter().map(|&(code, count)| (code, raw(count))).collect();
+        let options: Vec<_> = raw.iter().map(|(code, raw)| (*code, &raw[..])).collect();
+        let mut body = self.u32s(&[interface, 0, 0]);
+        self.options(&mut body, &options);
+        self.block(5, &body)
+    }
+
+    fn options(self, body: &mut Vec<u8>, options: &[(u16, &[u8])]) {
         for (code, value) in options {
             body.extend(self.u16(*code));
             body.extend(self.u16(value.len() as u16));
@@ -80,7 +98,6 @@ impl Writer {
         if !options.is_empty() {
             body.extend([0; 4]);
         }
-        self.block(1, &body)
     }
 
     /// An Enhanced Packet Block with a comment.
@@ -135,6 +152,7 @@ pub(super) fn small_pcapng() -> Vec<u8> {
         LE.block(0xbad, b"custom"),
         LE.old_packet(1, 3_000_005, b"fourth"),
         LE.block(0x77, b"unknown"),
+        LE.statistics(1, &[(4, 9), (5, 2), (7, 1)]),
         BE.section(),
         BE.interface(14, 4, &[(9, &[0x80 | 10]), (14, &[0, 0, 0, 0, 0, 0, 0, 100])]),
         BE.packet(0, 1024 + 512, b"fifth"),
@@ -142,6 +160,7 @@ pub(super) fn small_pcapng() -> Vec<u8> {
         BE.block(5, b"statistics..."),
         BE.packet(0, 2048, b""),
         BE.old_packet(0, 4096, b"8"),
+        BE.statistics(0, &[(5, 4)]),
     ]
     .concat()
 }

@@ -28,10 +28,24 @@ pub fn fixtures() -> PathBuf {
 /// All cases, sorted: folders that hold a capture.
 pub fn cases() -> Vec<PathBuf> {
     let entries = fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path());
-    let mut cases: Vec<_> = entries.filter(|path| path.join("capture.pcap").exists()).collect();
+    let mut cases: Vec<_> = entries.filter(|path| capture(path).exists()).collect();
     cases.sort();
     assert!(!cases.is_empty());
     cases
+}
+
+/// A case's capture.
+pub fn capture(case: &Path) -> PathBuf {
+    let pcapng = case.join("capture.pcapng");
+    if pcapng.exists() { pcapng } else { case.join("capture.pcap") }
+}
+
+/// Frames that a case's capture says it lost.
+pub fn dropped(case: &Path) -> u64 {
+    let bytes = fs::read(capture(case)).unwrap();
+    let mut records = Records::new(&bytes, 0).unwrap();
+    while records.next().unwrap().is_some() {}
+    records.cursor().layout.dropped().unwrap_or(0)
 }
 
 /// A case's name.
@@ -83,7 +97,7 @@ pub fn frames_of(bytes: &[u8]) -> Vec<OwnedFrame> {
 
 /// The frames of a case.
 pub fn frames(case: &Path) -> Vec<OwnedFrame> {
-    frames_of(&fs::read(case.join("capture.pcap")).unwrap())
+    frames_of(&fs::read(capture(case)).unwrap())
 }
 
 /// One scan from the first frame to the last.
@@ -143,6 +157,7 @@ impl Setting {
             bytes: census.counters.bytes,
             first: span.map(|(first, _)| first),
             last: span.map(|(_, last)| last),
+            dropped: None,
             truncated: None,
         };
         Report::new(&[stats], census, used, judge(census, &self.site))

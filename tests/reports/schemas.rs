@@ -57,7 +57,7 @@ fn reports_fit_their_schema_and_read_back() {
 fn observations_fit_their_schema() {
     let validator = validator("observations.schema.json");
     for case in common::cases() {
-        let told = run(["observe".as_ref(), case.join("capture.pcap").as_os_str()]).stdout;
+        let told = run(["observe".as_ref(), common::capture(&case).as_os_str()]).stdout;
         for line in told.lines() {
             assert_valid(&validator, &serde_json::from_str(line).unwrap(), line);
         }
