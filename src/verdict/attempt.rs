@@ -27,7 +27,7 @@ pub struct Attempt {
     pub client: IpAddr,
     /// The best name, when there is one.
     pub name: Option<HostName>,
-    /// The number of its destination among all: see [`number_destinations`].
+    /// The number of its destination among those of all attempts.
     pub subject: u32,
     /// Where it comes from.
     pub named_by: NamedBy,
