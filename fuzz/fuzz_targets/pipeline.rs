@@ -147,8 +147,7 @@ fn report(partial: Partial) -> Vec<u8> {
     let census = partial.conclude(&mut Vec::<Observation>::new());
     flows(&census, site.profile()).for_each(drop);
     let findings = judge(&census, site);
-    let (profile, unbound) = (site.profile().clone(), Vec::new());
-    let used = ProfileUsed { file: None, profile, unbound };
+    let used = ProfileUsed::new(None, site.profile(), &[]);
     let counters = &census.counters;
     let span = counters.span;
     let input = InputStats {
