@@ -42,8 +42,9 @@ pub(crate) struct Args {
     pub(super) watch: super::watch::WatchArgs,
 
     /// What the firewall logged meanwhile, as a second witness: Azure Firewall's AZFWApplicationRule
-    /// and AZFWNetworkRule tables or older text lines, JSON or CSV; repeatable. Changes no verdict.
+    /// and AZFWNetworkRule tables or older text lines, JSON or CSV; repeatable. Changes no verdict. For files.
     #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "live", arg(conflicts_with = "interface"))]
     firewall_log: Vec<PathBuf>,
 
     /// How far the firewall's clock may be from the capture's, in seconds.
