@@ -7,11 +7,9 @@ use super::{
     Coverage, DestinationEntry, Input, Node, NodesByVerdict, ProfileUsed, Report, RuleEntry, SCHEMA,
 };
 use crate::{
-    catalog::Level,
     decode::Transport,
     verdict::{
-        Class, DestinationFinding, Evidence, Meaning, RuleCounts, RuleFinding, Stage, Summary,
-        TargetFinding, Verdict,
+        DestinationFinding, Evidence, Meaning, RuleFinding, Stage, Summary, TargetFinding, Verdict,
     },
 };
 
@@ -134,7 +132,10 @@ impl Fleet {
             inputs,
             coverage: self.coverage,
             profile: profile.unwrap_or_default(),
-            summary: summarise(&rules, &destinations),
+            summary: Summary::count(
+                rules.iter().map(|rule| (rule.level, rule.verdict)),
+                destinations.iter().map(|found| found.class),
+            ),
             rules,
             destinations,
             firewall_log: None,
@@ -416,37 +417,5 @@ fn add_coverage(sum: &mut Coverage, more: &Coverage) {
     }
     for (link, count) in &more.unsupported_link_types {
         add(sum.unsupported_link_types.entry(link.clone()).or_default(), *count);
-    }
-}
-
-fn summarise(rules: &[RuleEntry], destinations: &[DestinationEntry]) -> Summary {
-    let mut summary = Summary::default();
-    for rule in rules {
-        let counts = match rule.level {
-            Level::Required => &mut summary.required,
-            Level::Recommended | Level::Conditional => &mut summary.recommended,
-        };
-        count(counts, rule.verdict);
-    }
-    for found in destinations {
-        match found.class {
-            Class::Unexpected => summary.unexpected += 1,
-            Class::Ambiguous => summary.ambiguous += 1,
-            Class::Conditional => summary.conditional += 1,
-            Class::Internal => summary.internal += 1,
-            Class::Required | Class::Recommended => {}
-        }
-    }
-    summary
-}
-
-fn count(counts: &mut RuleCounts, verdict: Verdict) {
-    match verdict {
-        Verdict::Reachable => counts.reachable += 1,
-        Verdict::Degraded => counts.degraded += 1,
-        Verdict::Blocked => counts.blocked += 1,
-        Verdict::Inconclusive => counts.inconclusive += 1,
-        Verdict::NotExercised => counts.not_exercised += 1,
-        Verdict::NotApplicable => {}
     }
 }

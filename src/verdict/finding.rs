@@ -261,6 +261,32 @@ pub struct Summary {
     pub internal: u64,
 }
 
+impl Summary {
+    /// Counts rules by level and verdict, and destinations by class.
+    pub fn count(
+        rules: impl Iterator<Item = (Level, Verdict)>,
+        classes: impl Iterator<Item = Class>,
+    ) -> Self {
+        let mut summary = Self::default();
+        for (level, verdict) in rules {
+            match level {
+                Level::Required => summary.required.add(verdict),
+                Level::Recommended | Level::Conditional => summary.recommended.add(verdict),
+            }
+        }
+        for class in classes {
+            match class {
+                Class::Unexpected => summary.unexpected += 1,
+                Class::Ambiguous => summary.ambiguous += 1,
+                Class::Conditional => summary.conditional += 1,
+                Class::Internal => summary.internal += 1,
+                Class::Required | Class::Recommended => {}
+            }
+        }
+        summary
+    }
+}
+
 /// Rules by verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs)]
@@ -273,7 +299,7 @@ pub struct RuleCounts {
 }
 
 impl RuleCounts {
-    pub(super) fn add(&mut self, verdict: Verdict) {
+    fn add(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Reachable => self.reachable += 1,
             Verdict::Degraded => self.degraded += 1,

@@ -55,7 +55,10 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
         .collect();
     let rules = judge_rules(&matched, site);
     let destinations = judge_destinations(&matched, site);
-    let summary = summarise(&rules, &destinations);
+    let summary = Summary::count(
+        rules.iter().map(|rule| (rule.level, rule.verdict)),
+        destinations.iter().map(|found| found.class),
+    );
     let unnamed = |one: &&Matched<'_>| {
         one.attempt.name.is_none() && one.attempt.service.is_some() && one.class != Class::Internal
     };
@@ -526,26 +529,6 @@ fn candidates(matched: &[&Matched<'_>]) -> Vec<HostName> {
 fn condition(hits: &BTreeSet<Hit>, site: &Site) -> Option<String> {
     let best = hits.iter().next_back()?;
     site.rules()[best.rule].rule.when.as_ref().map(ToString::to_string)
-}
-
-fn summarise(rules: &[RuleFinding], found: &[DestinationFinding]) -> Summary {
-    let mut summary = Summary::default();
-    for rule in rules {
-        match rule.level {
-            Level::Required => summary.required.add(rule.verdict),
-            Level::Recommended | Level::Conditional => summary.recommended.add(rule.verdict),
-        }
-    }
-    for destination in found {
-        match destination.class {
-            Class::Unexpected => summary.unexpected += 1,
-            Class::Ambiguous => summary.ambiguous += 1,
-            Class::Conditional => summary.conditional += 1,
-            Class::Internal => summary.internal += 1,
-            Class::Required | Class::Recommended => {}
-        }
-    }
-    summary
 }
 
 fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
