@@ -175,17 +175,31 @@ impl Knowledge {
     /// Answers to this client within their TTL win; then those within the grace period; then those
     /// to other clients. Several names remain when several were given.
     pub fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
-        let all = self.bindings.get(&addr).map_or(&[][..], Vec::as_slice);
-        let from = all.partition_point(|binding| binding.client < client);
-        let (before, rest) = all.split_at(from);
-        let (own, after) = rest.split_at(rest.partition_point(|binding| binding.client == client));
-        let mut valid = Timestamp::default()..Timestamp::from_nanos(u64::MAX);
-        let told = named(own.iter(), time, &mut valid);
-        if !told.is_empty() {
-            return Candidates { names: told, other_client: false, valid };
+        let own = self.told(client, addr, time);
+        if !own.names.is_empty() {
+            return own;
         }
-        let names = named(before.iter().chain(after), time, &mut valid);
-        Candidates { other_client: !names.is_empty(), names, valid }
+        let all = self.told_to_anyone(addr, time);
+        let valid = own.valid.start.max(all.valid.start)..own.valid.end.min(all.valid.end);
+        Candidates { valid, ..all }
+    }
+
+    /// Names that `client` was told for `addr` which may hold at `time`.
+    pub fn told(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
+        let all = self.bindings_of(addr);
+        let rest = &all[all.partition_point(|binding| binding.client < client)..];
+        let own = &rest[..rest.partition_point(|binding| binding.client == client)];
+        named(own, time, false)
+    }
+
+    /// Names that anyone was told for `addr` which may hold at `time`: another client's, for whoever
+    /// was [told](Self::told) none.
+    pub fn told_to_anyone(&self, addr: IpAddr, time: Timestamp) -> Candidates {
+        named(self.bindings_of(addr), time, true)
+    }
+
+    fn bindings_of(&self, addr: IpAddr) -> &[Binding] {
+        self.bindings.get(&addr).map_or(&[], Vec::as_slice)
     }
 
     /// True when answers to this client were seen at or before `time`.
@@ -264,15 +278,11 @@ impl Knowledge {
 }
 
 /// The names of those bindings that hold at `time`; if none does, of those within the grace period.
-/// Narrows `valid`, which holds `time`, to where they stay the same.
-fn named<'b>(
-    bindings: impl Iterator<Item = &'b Binding>,
-    time: Timestamp,
-    valid: &mut Range<Timestamp>,
-) -> Arc<[HostName]> {
+fn named(bindings: &[Binding], time: Timestamp, anyone: bool) -> Candidates {
+    let mut valid = Timestamp::default()..Timestamp::from_nanos(u64::MAX);
     let (mut fresh, mut late) = (Vec::new(), Vec::new());
     for binding in bindings {
-        match binding.lateness(time, valid) {
+        match binding.lateness(time, &mut valid) {
             Some(false) => fresh.push(&binding.name),
             Some(true) => late.push(&binding.name),
             None => {}
@@ -281,7 +291,11 @@ fn named<'b>(
     let mut names = if fresh.is_empty() { late } else { fresh };
     names.sort_unstable();
     names.dedup();
-    names.into_iter().cloned().collect()
+    Candidates {
+        other_client: anyone && !names.is_empty(),
+        names: names.into_iter().cloned().collect(),
+        valid,
+    }
 }
 
 impl Binding {

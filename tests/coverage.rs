@@ -8,7 +8,6 @@ use std::{path::Path, sync::Arc};
 
 use common::{OwnedFrame, Setting, cases, dropped, fixtures, frames, name, text};
 use egress_auditor::{
-    decode::FragmentLimits,
     flow::Endpoint,
     report::Report,
     scan::{Census, Limits, Place, Scanner},
@@ -91,13 +90,18 @@ fn a_flow_dropped_from_a_full_table_is_inconclusive() {
 fn failures_alone_block_nothing_when_connections_were_not_kept() {
     let case = fixtures().join("syn-reset");
     let (setting, frames) = (Setting::of(&case), frames(&case));
-    let all = scan(&frames, &setting.resolvers(), Limits::default()).connections.len();
+    let all = kept(&scan(&frames, &setting.resolvers(), Limits::default()));
     // One is missing, and two were reset.
     let limits = Limits { connections: all - 1, ..Limits::default() };
     let report = setting.report(&scan(&frames, &setting.resolvers(), limits));
     assert_eq!(report.coverage.evicted, 1);
     assert_eq!(verdict(&report, "aks/core/mcr"), Verdict::Inconclusive);
     assert_eq!(reasons(&report, "mcr.microsoft.com"), [Reason::Evicted]);
+}
+
+/// Connections, folded or not.
+fn kept(census: &Census) -> usize {
+    census.connections.len() + census.kinds.iter().map(|(_, visits)| visits.len()).sum::<usize>()
 }
 
 fn all() -> impl Iterator<Item = (String, Vec<OwnedFrame>, Setting)> {
@@ -113,7 +117,7 @@ fn limits() -> impl Iterator<Item = Limits> {
             Limits { flows: n, ..all },
             Limits { lookups: n, ..all },
             Limits { connections: n, ..all },
-            Limits { flows: n, lookups: n, connections: n, fragments: FragmentLimits::default() },
+            Limits { flows: n, lookups: n, connections: n, ..all },
         ]
     })
 }

@@ -8,13 +8,12 @@ mod common;
 use std::{
     fs,
     net::Ipv4Addr,
-    path::PathBuf,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
 
 use common::{
-    OwnedFrame, Setting, cases, corpus, frames, frames_of, json, name,
+    OwnedFrame, Setting, captures, cases, corpus, frames, frames_of, json, name,
     packets::{self, ACK, FIN, PSH, RST, SYN},
     scan,
 };
@@ -26,6 +25,11 @@ use egress_auditor::{
     scan::{Limits, Partial, Place, Scanner},
 };
 use proptest::{prelude::*, sample::select};
+
+/// Every connection is kept as it was, so that nothing goes unnoticed.
+fn limits() -> Limits {
+    Limits { fold: false, ..Limits::default() }
+}
 
 /// What a scan leads to: the report, and the observations in no particular order.
 #[derive(PartialEq, Eq)]
@@ -81,7 +85,7 @@ impl Subject {
 
     fn stretch(&self, range: std::ops::Range<usize>, seen: &mut Vec<Observation>) -> Partial {
         let place = if range.start == 0 { Place::Beginning } else { Place::Later };
-        let mut scanner = Scanner::new(place, Limits::default(), Arc::clone(&self.resolvers));
+        let mut scanner = Scanner::new(place, limits(), Arc::clone(&self.resolvers));
         for index in range {
             scanner.push(&self.frames[index].numbered(index as u64 + 1), seen);
         }
@@ -92,15 +96,13 @@ impl Subject {
     /// Gives how many that were, too.
     fn ahead(&self, cuts: &[usize]) -> (Told, usize) {
         let mut seen = Vec::new();
-        let mut whole =
-            Scanner::new(Place::Beginning, Limits::default(), Arc::clone(&self.resolvers));
+        let mut whole = Scanner::new(Place::Beginning, limits(), Arc::clone(&self.resolvers));
         let mut again = 0;
         let bounds: Vec<_> = [0].iter().chain(cuts).chain(&[self.frames.len()]).copied().collect();
         for ends in bounds.windows(2) {
             let frames = |index: usize| self.frames[index].numbered(index as u64 + 1);
             let mut seen_ahead = Vec::new();
-            let mut scanner =
-                Scanner::new(Place::Ahead, Limits::default(), Arc::clone(&self.resolvers));
+            let mut scanner = Scanner::new(Place::Ahead, limits(), Arc::clone(&self.resolvers));
             for index in ends[0]..ends[1] {
                 scanner.push(&frames(index), &mut seen_ahead);
             }
@@ -264,11 +266,7 @@ fn append(joined: &mut Vec<OwnedFrame>, more: &[OwnedFrame], gap: Duration) {
 fn random_cuts_of_the_corpus() {
     const TIME: Duration = Duration::from_secs(40);
     let Some(folder) = corpus() else { return };
-    let mut files = Vec::new();
-    for part in ["corpus", "mutants"] {
-        collect(&folder.join(part), &mut files);
-    }
-    files.sort();
+    let mut files = captures(&folder);
     let mut random = Random(4);
     for index in (1..files.len()).rev() {
         files.swap(index, random.below(index + 1));
@@ -295,16 +293,6 @@ fn random_cuts_of_the_corpus() {
     }
     println!("{tried} captures cut");
     assert!(tried > 20);
-}
-
-fn collect(folder: &std::path::Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => collect(&path, files),
-            false => files.push(path),
-        }
-    }
 }
 
 /// Raises each time stamp to the one before: when idle connections end is only defined for a clock

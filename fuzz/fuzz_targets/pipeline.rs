@@ -34,6 +34,7 @@ const LIMITS: Limits = Limits {
         bytes: 1 << 20,
         age: std::time::Duration::from_secs(30),
     },
+    fold: true,
 };
 
 fuzz_target!(|data: &[u8]| -> Corpus {

@@ -45,7 +45,9 @@ pub(crate) fn read(
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
     let stop = stop_on_signals()?;
-    let mut scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers);
+    // Who wants observations wants each connection.
+    let limits = Limits { fold: !sink.wants_any(), ..Limits::default() };
+    let mut scanner = Scanner::new(Place::Beginning, limits, resolvers);
     #[cfg(feature = "live")]
     if inputs.live.is_live() {
         return live(&inputs.live, &stop, scanner, sink);

@@ -83,7 +83,7 @@ pub struct Exchange {
 }
 
 /// A request to a proxy to open a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Connect {
     /// When the request was complete.
     pub stamp: Stamp,

@@ -129,7 +129,9 @@ pub struct QuotedFlow {
 }
 
 /// Whether a ClientHello carries Encrypted Client Hello (RFC 9849).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Ech {
     /// No such extension.

@@ -14,6 +14,7 @@
 mod backing;
 mod heard;
 mod held;
+mod ledger;
 mod outlet;
 mod parallel;
 mod part;
@@ -22,6 +23,7 @@ mod scanner;
 mod talk;
 
 pub use backing::Backing;
+pub use ledger::{Kind, Visit};
 pub use part::Connection;
 pub use partial::{Census, Counters, Partial};
 pub use scanner::{Limits, Place, Scanner, Sink};

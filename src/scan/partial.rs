@@ -8,9 +8,10 @@ use crate::{
     flow::{Endpoint, FlowKey, Table},
     names::Knowledge,
     scan::{
-        Connection, Limits, Place, Scanner, Sink,
+        Connection, Kind, Limits, Place, Scanner, Sink, Visit,
         backing::Backing,
         held::{Held, MAX_HELD, MAX_KEPT},
+        ledger::Ledger,
         outlet::Out,
         part::{Boundary, Part},
     },
@@ -28,9 +29,8 @@ pub struct Partial {
     pub counters: Counters,
     /// What DNS told.
     pub(super) names: Knowledge,
-    /// Finished connections, in the order in which they ended.
-    #[allow(clippy::vec_box)] // Half a kilobyte each, and sorted.
-    pub(super) connections: Vec<Box<Connection>>,
+    /// Finished connections.
+    pub(super) ledger: Ledger,
     /// Connections that ended, but may have begun in the stretch before: for each key in order.
     pub(super) heads: Vec<(FlowKey, Part, Boundary)>,
     /// Connections that may go on in the next stretch, roughly in the order in which they began.
@@ -71,9 +71,12 @@ pub struct Census {
     pub counters: Counters,
     /// What DNS told.
     pub names: Knowledge,
-    /// All connections, in the order in which they began.
+    /// Connections that are kept as they were, in the order in which they began.
     #[allow(clippy::vec_box)]
     pub connections: Vec<Box<Connection>>,
+    /// Those that went well, by what they have in common, in the order in which they began; none
+    /// unless [`Limits::fold`].
+    pub kinds: Vec<(Kind, Vec<Visit>)>,
 }
 
 impl Partial {
@@ -84,7 +87,7 @@ impl Partial {
             decoder: None,
             counters: Counters::default(),
             names: Knowledge::new(limits.lookups),
-            connections: Vec::new(),
+            ledger: Ledger::default(),
             heads: Vec::new(),
             open: Vec::new(),
             limits,
@@ -103,7 +106,7 @@ impl Partial {
             decoder: None,
             counters: self.counters.clone(),
             names: self.names.clone(),
-            connections: self.connections.clone(),
+            ledger: self.ledger.clone(),
             heads: self.heads.clone(),
             open: self.open.clone(),
             limits: self.limits,
@@ -164,9 +167,9 @@ impl Partial {
         for (key, part) in open {
             self.ended(key, part, None, sink);
         }
-        let Self { counters, names, mut connections, .. } = self;
-        connections.sort_by_cached_key(|connection| (connection.tally.first, connection.key));
-        Census { counters, names, connections }
+        let Self { counters, names, ledger, .. } = self;
+        let (kinds, connections) = ledger.conclude();
+        Census { counters, names, connections, kinds }
     }
 
     pub(super) fn ended<S: Sink>(
@@ -179,7 +182,7 @@ impl Partial {
         match boundary {
             Some(boundary) if part.waits() => self.heads.push((key, part, boundary)),
             _ => {
-                let connection = Box::new(part.close(key, boundary, &mut self.out(sink)));
+                let connection = part.close(key, boundary, &mut self.out(sink));
                 self.record(connection);
             }
         }
@@ -191,7 +194,7 @@ impl Partial {
         let mut out = self.out(sink);
         part.settle(&key, &mut out);
         let connection = part.close(key, None, &mut out);
-        self.record(Box::new(Connection { evicted: !finished, ..connection }));
+        self.record(Connection { evicted: !finished, ..connection });
     }
 
     pub(super) fn out<'o, S>(&'o mut self, sink: &'o mut S) -> Out<'o, S> {
@@ -199,11 +202,19 @@ impl Partial {
         Out { names: &mut self.names, sink, resolvers: &self.resolvers, backing }
     }
 
-    fn record(&mut self, connection: Box<Connection>) {
-        if self.connections.len() < self.limits.connections {
-            self.connections.push(connection);
-        } else {
+    /// Adds finished connections of a later stretch.
+    pub(super) fn append(&mut self, later: Ledger) {
+        self.ledger.append(later);
+        self.counters.evicted += self.ledger.truncate(self.limits.connections) as u64;
+    }
+
+    fn record(&mut self, connection: Connection) {
+        if self.ledger.len() >= self.limits.connections {
             self.counters.evicted += 1;
+        } else if self.limits.fold {
+            self.ledger.fold(connection);
+        } else {
+            self.ledger.keep(connection);
         }
     }
 }

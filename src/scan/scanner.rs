@@ -56,6 +56,8 @@ pub struct Limits {
     pub connections: usize,
     /// IP fragments.
     pub fragments: FragmentLimits,
+    /// Keep of connections that went well only what verdicts are made from.
+    pub fold: bool,
 }
 
 impl Default for Limits {
@@ -65,6 +67,7 @@ impl Default for Limits {
             lookups: 1 << 20,
             connections: 1 << 22,
             fragments: FragmentLimits::default(),
+            fold: true,
         }
     }
 }
@@ -223,7 +226,7 @@ impl Scanner {
 
     /// Appends a stretch that holds no frames.
     fn append_scanned<S: Sink>(&mut self, later: Partial, sink: &mut S) {
-        let Partial { decoder, counters, names, connections, heads, open, backing, .. } = later;
+        let Partial { decoder, counters, names, ledger, heads, open, backing, .. } = later;
         let place = self.partial.place;
         match (&mut self.decoder, decoder) {
             (Some(decoder), Some(later)) => decoder.then(later),
@@ -236,7 +239,7 @@ impl Scanner {
         let start = counters.span.map(|(first, _)| first);
         self.partial.counters.add(counters);
         self.partial.names.union(names);
-        self.partial.connections.extend(connections);
+        self.partial.append(ledger);
         // What ends meanwhile still belongs to this stretch.
         let own = std::mem::replace(&mut self.partial.backing, backing);
         let mut seam = Seam { scanner: self, start, sink };

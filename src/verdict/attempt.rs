@@ -1,12 +1,12 @@
 //! Connections and lookups as attempts to reach a destination.
 
-use std::{cell::RefCell, fmt, net::IpAddr, sync::Arc};
+use std::{cell::RefCell, fmt, hash::Hash, net::IpAddr, sync::Arc};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
 use crate::{
     base::{HostName, Stamp, Timestamp},
-    catalog::Profile,
+    catalog::{Profile, Proxy},
     decode::Transport,
     extract::{Connect, Ech, Exchange},
     flow::{Endpoint, Side},
@@ -16,7 +16,8 @@ use crate::{
         Flag, Inspection, NamedBy, Outcome, Reason, Stage,
         finding::Bytes,
         lookup,
-        transport::{Conduct, Result, Watch},
+        repeated::Repeated,
+        transport::{Conduct, Proof, Result, Watch},
     },
 };
 
@@ -49,6 +50,26 @@ pub struct Attempt {
     pub flags: Vec<Flag>,
     /// True when it failed, but the client succeeded side by side with it or soon after.
     pub made_good: bool,
+    /// Others that succeeded just like this one, which stands for them. `bytes` are those of all.
+    pub again: Vec<Again>,
+}
+
+/// An attempt that another one stands for.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// When, and by whom.
+    pub(super) tried: Try,
+    /// The stamps of its proofs, which say the same as the other's.
+    pub(super) proof: [Option<Stamp>; 2],
+    pub(super) candidates: Arc<[HostName]>,
+}
+
+/// When an attempt was made, and by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Try {
+    pub(super) first: Stamp,
+    pub(super) client: IpAddr,
+    pub(super) last: Timestamp,
 }
 
 /// What an attempt wants to reach, as it is reported.
@@ -100,16 +121,10 @@ pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
     let viewpoint = Viewpoint::new(census, profile);
     let mut found = Attempts::default();
     for connection in &census.connections {
-        let client = client_of(connection, profile);
-        let from_outside = is_local(connection.key.end(client.other()).addr(), profile)
-            && !is_local(connection.key.end(client).addr(), profile);
-        if from_outside {
-            found.inbound_flows += 1;
-            continue;
-        }
-        let flow = viewpoint.flow(connection, client);
-        flow.count(&mut found);
-        flow.attempts(&mut found.all);
+        viewpoint.attempts(connection, &mut found);
+    }
+    for (kind, visits) in &census.kinds {
+        Repeated::new(kind, &viewpoint).attempts(visits, &mut found);
     }
     found.all.extend(lookup::failed(census, profile, |client| viewpoint.watch(client)));
     if is_incomplete(census) {
@@ -127,11 +142,11 @@ fn is_incomplete(census: &Census) -> bool {
 
 /// What the whole capture says about how to read one connection.
 pub(super) struct Viewpoint<'v> {
-    census: &'v Census,
-    profile: &'v Profile,
+    pub(super) census: &'v Census,
+    pub(super) profile: &'v Profile,
     hearing: Hearing,
-    inspection: Inspection<'v>,
-    naming: Naming<'v>,
+    pub(super) inspection: Inspection<'v>,
+    pub(super) naming: Naming<'v>,
     end: Timestamp,
 }
 
@@ -140,8 +155,21 @@ impl<'v> Viewpoint<'v> {
         let end = census.counters.span.map_or(Timestamp::default(), |(_, last)| last);
         let hearing = Hearing::new(census, profile);
         let inspection = Inspection::new(census, profile);
-        let naming = Naming { names: &census.names, last: RefCell::default() };
+        let naming = Naming::new(&census.names);
         Self { census, profile, hearing, inspection, naming, end }
+    }
+
+    /// The connection as one or several attempts; none when it came from outside.
+    pub(super) fn attempts(&self, connection: &Connection, found: &mut Attempts) {
+        let client = client_of(connection, self.profile);
+        let local = |side| is_local(connection.key.end(side).addr(), self.profile);
+        if local(client.other()) && !local(client) {
+            found.inbound_flows += 1;
+            return;
+        }
+        let flow = self.flow(connection, client);
+        flow.count(found);
+        flow.attempts(&mut found.all);
     }
 
     /// The connection as an attempt to reach what it is about: behind a proxy, its target.
@@ -182,8 +210,19 @@ pub fn client_of(connection: &Connection, profile: &Profile) -> Side {
     }
 }
 
-fn is_local(addr: IpAddr, profile: &Profile) -> bool {
+pub(super) fn is_local(addr: IpAddr, profile: &Profile) -> bool {
     profile.network.local.iter().any(|net| net.contains(&addr))
+}
+
+pub(super) fn is_proxy(server: Endpoint, profile: &Profile) -> bool {
+    let is_it =
+        |proxy: &Proxy| proxy.port == server.port() && proxy.host.parse() == Ok(server.addr());
+    profile.network.proxies.iter().any(is_it)
+}
+
+/// One that the profile lists.
+pub(super) fn is_sinkhole(addr: IpAddr, profile: &Profile) -> bool {
+    profile.network.sinkholes.iter().any(|net| net.contains(&addr))
 }
 
 /// Of which hosts both directions were captured.
@@ -208,6 +247,12 @@ impl Hearing {
                 heard.entry(addr).or_insert(false);
             }
         }
+        for (kind, visits) in &census.kinds {
+            // One that went well was heard in both directions.
+            if kind.transport == Transport::Tcp {
+                heard.extend(visits.iter().map(|visit| (visit.client.addr(), true)));
+            }
+        }
         Self { deaf: heard.into_iter().filter(|(_, heard)| !heard).map(|(a, _)| a).collect() }
     }
 
@@ -216,24 +261,43 @@ impl Hearing {
     }
 }
 
-/// The names of addresses, remembered: connections come in the order in which they began, and
+/// The names of addresses, remembered: connections come roughly in the order in which they began, and
 /// most have the same candidates as the one before.
-struct Naming<'v> {
+pub(super) struct Naming<'v> {
     names: &'v Knowledge,
-    last: RefCell<HashMap<(IpAddr, IpAddr), Candidates, foldhash::fast::RandomState>>,
+    told: Remembered<(IpAddr, IpAddr)>,
+    told_to_anyone: Remembered<IpAddr>,
 }
 
-impl Naming<'_> {
-    fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
-        let mut last = self.last.borrow_mut();
-        match last.get(&(client, addr)) {
-            Some(known) if known.valid.contains(&time) => known.clone(),
-            _ => {
-                let found = self.names.candidates(client, addr, time);
-                last.insert((client, addr), found.clone());
-                found
-            }
+type Remembered<K> = RefCell<HashMap<K, Candidates, foldhash::fast::RandomState>>;
+
+impl<'v> Naming<'v> {
+    fn new(names: &'v Knowledge) -> Self {
+        Self { names, told: RefCell::default(), told_to_anyone: RefCell::default() }
+    }
+
+    /// As [`Knowledge::candidates`] has them, but they may hold for longer.
+    pub(super) fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
+        let names = self.names;
+        let own = recall(&self.told, (client, addr), time, || names.told(client, addr, time));
+        match own.names.is_empty() {
+            false => own,
+            true => recall(&self.told_to_anyone, addr, time, || names.told_to_anyone(addr, time)),
         }
+    }
+}
+
+/// What is remembered, when it holds at `time`; else what `find` finds.
+fn recall<K: Eq + Hash>(
+    remembered: &Remembered<K>,
+    key: K,
+    time: Timestamp,
+    find: impl FnOnce() -> Candidates,
+) -> Candidates {
+    let mut remembered = remembered.borrow_mut();
+    match remembered.entry(key) {
+        Entry::Occupied(known) if known.get().valid.contains(&time) => known.get().clone(),
+        entry => entry.insert(find()).get().clone(),
     }
 }
 
@@ -284,7 +348,7 @@ impl Flow<'_> {
         self.tries(all);
         // Whatever a sinkhole answers, it isn't what was asked for.
         let (server, first) = (self.server().addr(), self.connection.tally.first);
-        if self.profile.network.sinkholes.iter().any(|net| net.contains(&server)) {
+        if is_sinkhole(server, self.profile) {
             all[begin..].iter_mut().for_each(|attempt| attempt.result.sink(first, server));
         }
     }
@@ -307,12 +371,7 @@ impl Flow<'_> {
     }
 
     fn is_proxy(&self) -> bool {
-        let server = self.server();
-        let listed =
-            self.profile.network.proxies.iter().any(|proxy| {
-                proxy.port == server.port() && proxy.host.parse() == Ok(server.addr())
-            });
-        listed || self.connection.facts.connect.is_some()
+        is_proxy(self.server(), self.profile) || self.connection.facts.connect.is_some()
     }
 
     /// The client itself connects to the destination.
@@ -449,6 +508,7 @@ impl Flow<'_> {
             last: tally.last,
             flags,
             made_good: false,
+            again: Vec::new(),
         }
     }
 
@@ -487,6 +547,27 @@ impl Attempt {
             (None, Some(addr)) => Destination::Addr(addr),
             (None, None) => Destination::Unknown,
         }
+    }
+
+    /// How many it stands for, itself included.
+    pub fn count(&self) -> u64 {
+        1 + self.again.len() as u64
+    }
+
+    /// When each that it stands for was made, and by whom.
+    pub(super) fn tries(&self) -> impl Iterator<Item = Try> {
+        let own = Try { first: self.first, client: self.client, last: self.last.time };
+        std::iter::once(own).chain(self.again.iter().map(|again| again.tried))
+    }
+
+    /// The proofs of each that it stands for.
+    pub(super) fn proofs(&self) -> impl Iterator<Item = (Try, Vec<Proof>)> {
+        let moved = |stamps: [Option<Stamp>; 2]| {
+            let pairs = self.result.proof.iter().zip(stamps.into_iter().flatten());
+            pairs.map(|(proof, stamp)| Proof { stamp, detail: proof.detail.clone() }).collect()
+        };
+        let own = std::iter::once_with(|| self.result.proof.clone());
+        self.tries().zip(own.chain(self.again.iter().map(move |again| moved(again.proof))))
     }
 
     /// Why it's inconclusive.

@@ -9,7 +9,10 @@ use hashbrown::{HashMap, HashSet};
 use crate::{
     base::Timestamp,
     decode::Transport,
-    verdict::{Flag, Meaning, NamedBy, Outcome, Proof, Stage, attempt::Attempt},
+    verdict::{
+        Flag, Meaning, NamedBy, Outcome, Proof, Stage,
+        attempt::{Attempt, Try},
+    },
 };
 
 /// Between a QUIC attempt and the TCP connection that stands in for it. Browsers start TCP 300 ms
@@ -75,15 +78,18 @@ impl Reached {
         if wanted.is_empty() {
             return reached;
         }
+        let mut found = Vec::new();
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
             let Some((Transport::Tcp, port)) = attempt.service else { continue };
-            if !wanted.contains(&attempt.subject) {
-                continue;
+            if wanted.contains(&attempt.subject) {
+                let one = |(tried, proofs)| (port, attempt.subject, tried, proofs);
+                found.extend(attempt.proofs().map(one));
             }
-            let Some(proof) = attempt.result.proof.last() else { continue };
-            let (first, last) = (attempt.first.time, attempt.last.time);
-            let connection = Connection { first, last, proof: proof.clone(), longest: 0 };
-            let (subject, client) = (attempt.subject, attempt.client);
+        }
+        found.sort_by_key(|(.., tried, _): &(_, _, Try, Vec<Proof>)| (tried.first, tried.client));
+        for (port, subject, Try { first, client, last }, proofs) in found {
+            let Some(proof) = proofs.into_iter().next_back() else { continue };
+            let connection = Connection { first: first.time, last, proof, longest: 0 };
             let family = &mut reached.of_family[usize::from(client.is_ipv6())];
             family.entry((port, subject)).or_default().push(connection.clone());
             reached.of_client.entry((port, subject, client)).or_default().push(connection);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{catalog::Profile, extract::ServerCertificate, scan::Census};
+use crate::{catalog::Profile, scan::Census};
 
 /// The CAs that sign in other people's names.
 pub struct Inspection<'i> {
@@ -53,13 +53,18 @@ impl<'i> Inspection<'i> {
     /// signing for names of publishers that have nothing in common.
     pub fn new(census: &'i Census, profile: &'i Profile) -> Self {
         let mut by_issuer: BTreeMap<&str, (BTreeSet<&str>, bool)> = BTreeMap::new();
-        for connection in &census.connections {
+        let single = census.connections.iter().map(|connection| {
             let facts = &connection.facts;
-            let sni = facts.hello.as_ref().and_then(|hello| hello.sni.as_deref());
-            if let (Some(certificate), Some(sni)) = (&facts.certificate, sni) {
-                let (domains, root) = by_issuer.entry(&certificate.issuer).or_default();
+            let certificate = facts.certificate.as_ref().map(|it| (&*it.issuer, it.root_sent));
+            (facts.hello.as_ref().and_then(|hello| hello.sni.as_deref()), certificate)
+        });
+        let folded =
+            census.kinds.iter().map(|(kind, _)| (kind.sni().map(|n| &**n), kind.certificate()));
+        for (sni, certificate) in single.chain(folded) {
+            if let (Some(sni), Some((issuer, root_sent))) = (sni, certificate) {
+                let (domains, root) = by_issuer.entry(issuer).or_default();
                 domains.insert(domain(sni));
-                *root |= certificate.root_sent;
+                *root |= root_sent;
             }
         }
         let resigns = |(issuer, (domains, root)): (&'i str, (BTreeSet<&str>, bool))| {
@@ -69,12 +74,11 @@ impl<'i> Inspection<'i> {
         Self { profile, shown: by_issuer.into_iter().filter_map(resigns).collect() }
     }
 
-    /// True when the certificate is one that a device on the path made.
-    pub fn is_resigned(&self, certificate: &ServerCertificate) -> bool {
-        let issuer = certificate.issuer.to_lowercase();
-        let listed = |ca: &String| issuer.contains(&ca.to_lowercase());
-        self.profile.network.resigning_cas.iter().any(listed)
-            || self.shown.contains(certificate.issuer.as_str())
+    /// True when a certificate by this issuer is one that a device on the path made.
+    pub fn is_resigned(&self, issuer: &str) -> bool {
+        let lower = issuer.to_lowercase();
+        let listed = |ca: &String| lower.contains(&ca.to_lowercase());
+        self.profile.network.resigning_cas.iter().any(listed) || self.shown.contains(issuer)
     }
 }
 

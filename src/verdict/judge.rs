@@ -16,7 +16,7 @@ use crate::{
     decode::Transport,
     scan::Census,
     verdict::{
-        Class, Evidence, Flag, Meaning, NamedBy, RuleFinding, Stage, Verdict,
+        Class, Evidence, Flag, Meaning, NamedBy, Outcome, Proof, RuleFinding, Stage, Verdict,
         advice::advice,
         attempt::{Attempt, Attempts, attempts, number_destinations},
         fallback,
@@ -62,7 +62,7 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
     let unnamed = |one: &&Matched<'_>| {
         one.attempt.name.is_none() && one.attempt.service.is_some() && one.class != Class::Internal
     };
-    let unnamed_flows = matched.iter().filter(unnamed).count() as u64;
+    let unnamed_flows = matched.iter().filter(unnamed).map(|one| one.attempt.count()).sum();
     Findings {
         rules,
         destinations,
@@ -216,18 +216,29 @@ struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     /// How many times it was tried: what follows each other closely is one, each client's apart.
     fn tries(&self) -> u64 {
-        let mut chains = Chains::default();
-        for matched in &self.matched {
-            let attempt = matched.attempt;
-            let chains = chains.entry((attempt.client, attempt.subject)).or_default();
-            // Attempts come in the order in which they began.
-            let near = |chain: &&mut Chain| attempt.first.time.since(chain.last) <= RETRY_WINDOW;
-            match chains.last_mut().filter(near) {
-                Some(chain) => chain.add(attempt),
-                None => chains.push(Chain::new(attempt)),
+        let mut all: Vec<_> = self
+            .attempts()
+            .flat_map(|attempt| {
+                let (subject, reached) = (attempt.subject, attempt.is_reached());
+                attempt
+                    .tries()
+                    .map(move |one| (subject, one.client, one.first.time, one.last, reached))
+            })
+            .collect();
+        all.sort_unstable();
+        let mut chains: Vec<Chain> = Vec::new();
+        for (subject, client, first, last, reached) in all {
+            let tried = Chain { subject, client, first, last, reached };
+            match chains.last_mut().filter(|chain| chain.goes_on(&tried)) {
+                Some(chain) => chain.add(&tried),
+                None => chains.push(tried),
             }
         }
         count_tries(&chains)
+    }
+
+    fn attempts(&self) -> impl Iterator<Item = &'a Attempt> {
+        self.matched.iter().map(|one| one.attempt)
     }
 
     /// The verdict over all attempts. QUIC without a fallback to TCP is as blocked as the rest.
@@ -240,7 +251,7 @@ impl<'a> Gathered<'a> {
     }
 
     fn verdict(&self) -> Verdict {
-        let any = |fits: fn(&Attempt) -> bool| self.matched.iter().any(|one| fits(one.attempt));
+        let any = |fits: fn(&Attempt) -> bool| self.attempts().any(fits);
         let reached = any(Attempt::is_reached);
         let blocked = any(|attempt| attempt.is_blocked() && !attempt.made_good);
         let made_good = any(|attempt| attempt.made_good);
@@ -260,7 +271,7 @@ impl<'a> Gathered<'a> {
     fn outcomes(&self) -> Outcomes {
         let mut outcomes = Outcomes::new();
         for matched in &self.matched {
-            *outcomes.entry(matched.attempt.result.outcome).or_default() += 1;
+            *outcomes.entry(matched.attempt.result.outcome).or_default() += matched.attempt.count();
         }
         outcomes
     }
@@ -281,12 +292,10 @@ impl<'a> Gathered<'a> {
         // What fails is worth a look also where something else succeeded, or may have.
         let also = matches!(verdict, Verdict::Reachable | Verdict::Inconclusive);
         let failing = also.then(|| self.decisive(Verdict::Degraded));
-        for attempt in failing.into_iter().flatten().chain(self.decisive(verdict)) {
-            if shown.len() >= MAX_EVIDENCE {
-                break;
+        for attempts in [failing.map(earliest), Some(earliest(self.decisive(verdict)))] {
+            for (outcome, proofs) in attempts.into_iter().flatten() {
+                shown.extend(proofs.iter().map(|proof| Evidence::new(outcome, proof)));
             }
-            let result = &attempt.result;
-            shown.extend(result.proof.iter().map(|proof| Evidence::new(result.outcome, proof)));
         }
         shown.truncate(MAX_EVIDENCE);
         shown
@@ -298,48 +307,58 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Chains of attempts by client and destination, each in order.
-type Chains = HashMap<(IpAddr, u32), Vec<Chain>, RandomState>;
+/// Of the earliest tries, in order, what became of them and what proves it. No more than are shown.
+fn earliest<'a>(attempts: impl Iterator<Item = &'a Attempt>) -> Vec<(Outcome, Vec<Proof>)> {
+    let mut all: Vec<_> = attempts
+        .flat_map(|attempt| {
+            let outcome = attempt.result.outcome;
+            attempt.proofs().take(MAX_EVIDENCE).map(move |(tried, proofs)| (tried, outcome, proofs))
+        })
+        .collect();
+    all.sort_by_key(|(tried, ..)| (tried.first, tried.client));
+    all.into_iter().map(|(_, outcome, proofs)| (outcome, proofs)).take(MAX_EVIDENCE).collect()
+}
 
-/// Attempts of one client on one destination that follow each other closely.
+/// Tries of one client to reach one destination that follow each other closely.
 struct Chain {
+    subject: u32,
+    client: IpAddr,
     first: Timestamp,
     last: Timestamp,
     reached: bool,
 }
 
 impl Chain {
-    fn new(attempt: &Attempt) -> Self {
-        let (first, last) = (attempt.first.time, attempt.last.time);
-        Self { first, last, reached: attempt.is_reached() }
+    /// True when `next`, which begins no sooner, belongs to it.
+    fn goes_on(&self, next: &Self) -> bool {
+        (self.subject, self.client) == (next.subject, next.client)
+            && next.first.since(self.last) <= RETRY_WINDOW
     }
 
-    fn add(&mut self, attempt: &Attempt) {
-        self.last = self.last.max(attempt.last.time);
-        self.reached |= attempt.is_reached();
+    fn add(&mut self, next: &Self) {
+        self.last = self.last.max(next.last);
+        self.reached |= next.reached;
     }
 }
 
 /// A client with two address families tries both and keeps what answers first (RFC 8305): what
 /// fails over one while the other succeeds is part of the same try.
-fn count_tries(chains: &Chains) -> u64 {
-    let mut reached: HashMap<(u32, bool), Vec<Timestamp>, RandomState> = HashMap::default();
-    for ((client, destination), chains) in chains {
-        let begun = chains.iter().filter(|chain| chain.reached).map(|chain| chain.first);
-        reached.entry((*destination, client.is_ipv4())).or_default().extend(begun);
-    }
-    reached.values_mut().for_each(|times| times.sort_unstable());
-    let is_part_of_another = |client: IpAddr, destination, chain: &Chain| {
-        reached.get(&(destination, !client.is_ipv4())).is_some_and(|times| {
-            let from = times.partition_point(|time| chain.first.since(*time) > FAMILY_WINDOW);
-            times.get(from).is_some_and(|time| time.since(chain.first) <= FAMILY_WINDOW)
-        })
+fn count_tries(chains: &[Chain]) -> u64 {
+    let mut reached: Vec<_> = chains
+        .iter()
+        .filter(|chain| chain.reached)
+        .map(|chain| (chain.subject, chain.client.is_ipv6(), chain.first))
+        .collect();
+    reached.sort_unstable();
+    let is_part_of_another = |chain: &Chain| {
+        let (subject, other, first) = (chain.subject, chain.client.is_ipv4(), chain.first);
+        let at = reached.partition_point(|one| *one < (subject, other, first.minus(FAMILY_WINDOW)));
+        let near = |&(s, v6, time): &(u32, bool, Timestamp)| {
+            (s, v6) == (subject, other) && time.since(first) <= FAMILY_WINDOW
+        };
+        reached.get(at).is_some_and(near)
     };
-    let counts = chains.iter().map(|(&(client, destination), chains)| {
-        let own = |chain: &&Chain| chain.reached || !is_part_of_another(client, destination, chain);
-        chains.iter().filter(own).count() as u64
-    });
-    counts.sum()
+    chains.iter().filter(|chain| chain.reached || !is_part_of_another(chain)).count() as u64
 }
 
 fn judge_rules(matched: &[Matched<'_>], site: &Site) -> Vec<RuleFinding> {
@@ -461,7 +480,8 @@ fn judge_destination(
     site: &Site,
 ) -> DestinationFinding {
     let verdict = found.verdict_with_fallback();
-    let attempts = || found.matched.iter().map(|one| one.attempt);
+    let attempts = || found.attempts();
+    let tries = || attempts().flat_map(Attempt::tries);
     let mut hits: BTreeSet<Hit> = BTreeSet::new();
     let mut last: Option<&Rc<[Hit]>> = None;
     for one in &found.matched {
@@ -507,19 +527,23 @@ fn judge_destination(
         reasons,
         stage: found.stage(verdict),
         verdict,
-        clients: sorted(attempts().map(|a| a.client)),
+        clients: sorted(tries().map(|one| one.client)),
         bytes,
-        first: attempts().map(|a| a.first.time).min().unwrap_or_default(),
-        last: attempts().map(|a| a.last.time).max().unwrap_or_default(),
+        first: tries().map(|one| one.first.time).min().unwrap_or_default(),
+        last: tries().map(|one| one.last).max().unwrap_or_default(),
         flags: sorted(attempts().flat_map(|a| a.flags.iter().copied())),
         evidence: found.evidence(verdict),
     }
 }
 
 /// All names that DNS makes possible for one of the attempts.
-fn candidates(matched: &[&Matched<'_>]) -> Vec<HostName> {
+fn candidates<'a>(matched: &[&'a Matched<'a>]) -> Vec<HostName> {
     // Few lists, each shared by many attempts.
-    let mut lists: Vec<_> = matched.iter().map(|one| &one.attempt.candidates).collect();
+    let lists = |attempt: &'a Attempt| {
+        let others = attempt.again.iter().map(|again| &again.candidates);
+        std::iter::once(&attempt.candidates).chain(others)
+    };
+    let mut lists: Vec<_> = matched.iter().flat_map(|one| lists(one.attempt)).collect();
     lists.sort_unstable_by_key(|list| list.as_ptr());
     lists.dedup_by_key(|list| list.as_ptr());
     sorted(lists.into_iter().flat_map(|list| list.iter().cloned()))
@@ -532,5 +556,8 @@ fn condition(hits: &BTreeSet<Hit>, site: &Site) -> Option<String> {
 }
 
 fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
-    items.collect::<BTreeSet<_>>().into_iter().collect()
+    let mut items: Vec<_> = items.collect();
+    items.sort_unstable();
+    items.dedup();
+    items
 }

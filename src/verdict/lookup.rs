@@ -113,6 +113,7 @@ impl Heard<'_> {
             last: stamps.iter().copied().max()?,
             flags: Vec::new(),
             made_good: false,
+            again: Vec::new(),
         })
     }
 }

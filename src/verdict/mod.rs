@@ -9,6 +9,7 @@ mod inspection;
 mod judge;
 mod lookup;
 mod outcome;
+mod repeated;
 mod retry;
 #[cfg(test)]
 mod testing;

@@ -6,7 +6,11 @@ use std::{net::IpAddr, time::Duration};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use crate::{base::Timestamp, decode::Transport, verdict::attempt::Attempt};
+use crate::{
+    base::Timestamp,
+    decode::Transport,
+    verdict::attempt::{Attempt, Try},
+};
 
 /// From the end of a failing attempt to the retry that succeeds.
 const RETRY_WINDOW: Duration = Duration::from_secs(30);
@@ -55,14 +59,16 @@ impl Successes {
         let wanted =
             |attempt: &&Attempt| attempt.is_reached() && failing.contains(&attempt.subject);
         for attempt in all.iter().filter(wanted) {
-            let family = Who::Family(attempt.client.is_ipv6());
-            for service in [attempt.service, None] {
-                for who in [Who::Client(attempt.client), family] {
-                    let key = (attempt.subject, service, who);
-                    began.entry(key).or_default().push(attempt.first.time);
+            for Try { first, client, .. } in attempt.tries() {
+                for service in [attempt.service, None] {
+                    for who in [Who::Client(client), Who::Family(client.is_ipv6())] {
+                        let key = (attempt.subject, service, who);
+                        began.entry(key).or_default().push(first.time);
+                    }
                 }
             }
         }
+        began.values_mut().for_each(|times| times.sort_unstable());
         Self { began }
     }
 

@@ -37,5 +37,6 @@ pub(super) fn attempt(
         last: at(last),
         flags: Vec::new(),
         made_good: false,
+        again: Vec::new(),
     }
 }

@@ -196,7 +196,7 @@ impl<'c> Conduct<'c> {
     /// A certificate in clear that a device on the path made.
     fn intercepted(&self) -> Option<Result> {
         let certificate = self.facts().certificate.as_deref()?;
-        let resigned = self.inspection.is_resigned(certificate);
+        let resigned = self.inspection.is_resigned(&certificate.issuer);
         resigned.then(|| {
             let hello = self.facts().hello.as_ref().map(|hello| proof(hello.stamp, "ClientHello"));
             let detail = format!("certificate issued by {}", certificate.issuer);

@@ -63,6 +63,26 @@ pub fn corpus() -> Option<PathBuf> {
     None
 }
 
+/// The captures of a corpus, sorted.
+pub fn captures(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for part in ["corpus", "mutants"] {
+        collect(&folder.join(part), &mut files);
+    }
+    files.sort();
+    files
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => collect(&path, files),
+            false => files.push(path),
+        }
+    }
+}
+
 /// A frame that owns its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedFrame {
@@ -100,9 +120,10 @@ pub fn frames(case: &Path) -> Vec<OwnedFrame> {
     frames_of(&fs::read(capture(case)).unwrap())
 }
 
-/// One scan from the first frame to the last.
+/// One scan from the first frame to the last. Folds unless observations are wanted, as the command.
 pub fn scan(frames: &[OwnedFrame], resolvers: &Arc<[Endpoint]>, sink: &mut impl Sink) -> Census {
-    let mut scanner = Scanner::new(Place::Beginning, Limits::default(), Arc::clone(resolvers));
+    let limits = Limits { fold: !sink.wants_any(), ..Limits::default() };
+    let mut scanner = Scanner::new(Place::Beginning, limits, Arc::clone(resolvers));
     for (number, frame) in (1..).zip(frames) {
         scanner.push(&frame.numbered(number), sink);
     }

@@ -1,0 +1,131 @@
+//! Folded connections as attempts: one stands for all that went alike and have the same name.
+
+use std::{net::IpAddr, sync::Arc};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use crate::{
+    base::HostName,
+    scan::{Kind, Visit},
+    verdict::attempt::{
+        Again, Attempts, Try, Viewpoint, client_of, is_local, is_proxy, is_sinkhole,
+    },
+};
+
+/// The connections of a kind, on their way to attempts.
+pub(super) struct Repeated<'r> {
+    kind: &'r Kind,
+    viewpoint: &'r Viewpoint<'r>,
+    /// True when each has to be looked at by itself.
+    is_special: bool,
+}
+
+/// What else decides whether two connections of a kind make the same attempt.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Traits {
+    /// For want of a better name: the candidates, and whether they are another client's.
+    by_dns: Option<(Arc<[HostName]>, bool)>,
+    is_uncorroborated: bool,
+    /// The client's: rules may ask for them.
+    roles: Vec<usize>,
+}
+
+/// Which attempts, by their position, stand for connections of these traits.
+#[derive(Default)]
+struct Alike {
+    known: HashMap<Traits, usize, RandomState>,
+    /// Mostly the same again.
+    last: Option<(Traits, usize)>,
+}
+
+impl<'r> Repeated<'r> {
+    pub(super) fn new(kind: &'r Kind, viewpoint: &'r Viewpoint<'r>) -> Self {
+        let profile = viewpoint.profile;
+        let is_resigned = |(issuer, _): (&str, bool)| viewpoint.inspection.is_resigned(issuer);
+        let is_special = kind.is_tunnelled()
+            || is_proxy(kind.server, profile)
+            || is_sinkhole(kind.server.addr(), profile)
+            || kind.certificate().is_some_and(is_resigned);
+        Self { kind, viewpoint, is_special }
+    }
+
+    pub(super) fn attempts(&self, visits: &[Visit], found: &mut Attempts) {
+        let mut alike = Alike::default();
+        let serves = is_local(self.kind.server.addr(), self.viewpoint.profile);
+        for visit in visits {
+            if self.is_special || self.is_reversed(visit) {
+                self.viewpoint.attempts(&self.kind.connection(visit), found);
+            } else if serves && !is_local(visit.client.addr(), self.viewpoint.profile) {
+                found.inbound_flows += 1;
+            } else {
+                self.add(visit, &mut alike, found);
+            }
+        }
+    }
+
+    /// True when the client is the end that was taken for the server.
+    fn is_reversed(&self, visit: &Visit) -> bool {
+        !self.kind.is_client_known && {
+            let connection = self.kind.connection(visit);
+            let client = client_of(&connection, self.viewpoint.profile);
+            connection.key.end(client) != visit.client
+        }
+    }
+
+    fn add(&self, visit: &Visit, alike: &mut Alike, found: &mut Attempts) {
+        let client = visit.client.addr();
+        let server = self.kind.server.addr();
+        let candidates = self.viewpoint.naming.candidates(client, server, visit.first.time);
+        let traits = self.traits(visit, client, &candidates.names, candidates.other_client);
+        let Some(at) = alike.find(&traits) else {
+            alike.note(traits, found.all.len());
+            return self.viewpoint.attempts(&self.kind.connection(visit), found);
+        };
+        let attempt = &mut found.all[at];
+        attempt.bytes.out += visit.bytes[0];
+        attempt.bytes.inward += visit.bytes[1];
+        let (first, last) = (visit.began(self.kind), visit.last.time);
+        let (tried, proof) = (Try { first, client, last }, visit.proof(self.kind));
+        attempt.again.push(Again { tried, proof, candidates: candidates.names });
+    }
+
+    fn traits(
+        &self,
+        visit: &Visit,
+        client: IpAddr,
+        candidates: &Arc<[HostName]>,
+        other_client: bool,
+    ) -> Traits {
+        let Viewpoint { census, profile, .. } = self.viewpoint;
+        let roles = profile.roles.values().enumerate();
+        let has = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
+        let roles = roles.filter(|(_, nets)| has(nets)).map(|(at, _)| at).collect();
+        let (by_dns, is_uncorroborated) = match self.kind.name() {
+            None => (Some((Arc::clone(candidates), other_client)), false),
+            Some(name) => {
+                let told = candidates.binary_search(name).is_ok();
+                (None, !told && census.names.is_visible(client, visit.first.time))
+            }
+        };
+        Traits { by_dns, is_uncorroborated, roles }
+    }
+}
+
+impl Alike {
+    fn find(&mut self, traits: &Traits) -> Option<usize> {
+        if let Some((last, at)) = &self.last
+            && last == traits
+        {
+            return Some(*at);
+        }
+        let at = *self.known.get(traits)?;
+        self.last = Some((traits.clone(), at));
+        Some(at)
+    }
+
+    fn note(&mut self, traits: Traits, at: usize) {
+        self.last = Some((traits.clone(), at));
+        self.known.insert(traits, at);
+    }
+}
