@@ -8,6 +8,8 @@ use std::{net::IpAddr, ops::Range, sync::Arc, time::Duration};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     base::{HostName, Stamp, Timestamp},
     flow::Mark,
@@ -27,7 +29,7 @@ const MAX_BINDINGS: usize = 256;
 const MAX_ADDRESSES: usize = 32;
 
 /// What a resolver answered to an A or AAAA query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Reply {
     /// At least one address.
     Addresses,
@@ -44,7 +46,7 @@ pub enum Reply {
 }
 
 /// All that was seen of one client's A or AAAA lookups of one name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookup {
     /// Queries.
     pub queries: Mark,
@@ -86,7 +88,7 @@ impl Lookup {
 }
 
 /// Which lookup: who asked, for what, A or AAAA.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LookupKey {
     /// The client.
     pub client: IpAddr,
@@ -108,7 +110,7 @@ pub struct Candidates {
 }
 
 /// Everything that DNS told, as far as it was seen.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Knowledge {
     lookups: HashMap<LookupKey, Lookup, RandomState>,
     /// By address; sorted by client and name.
@@ -120,7 +122,7 @@ pub struct Knowledge {
 }
 
 /// A resolver's word that an address belongs to a name.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Binding {
     client: IpAddr,
     name: HostName,

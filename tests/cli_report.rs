@@ -120,3 +120,63 @@ fn every_class_can_fail_a_pipeline() {
     let told = run(["audit", "--fail-on", "not-exercised", case.to_str().unwrap()]);
     assert_eq!(told.code, Some(1));
 }
+
+/// The path of a file in a folder of its own.
+fn scratch(test: &str, name: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("egress-auditor-{test}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_partial_is_judged_as_its_capture() {
+    let site =
+        |case: &str| common::fixtures().join(case).join("profile.toml").display().to_string();
+    for case in ["reachable", "reset-after-clienthello", "search-domains", "http-470", "drops"] {
+        let capture = common::capture(&common::fixtures().join(case));
+        let capture = capture.to_str().unwrap();
+        let (site, file) = (site(case), scratch("partial", &format!("{case}.partial")));
+        let json = ["--format", "json", "--fail-on", "none", "--node", "n1", "--profile", &site];
+        let report = run(["audit", capture, "--partial", &file].iter().chain(&json));
+        assert_eq!(report.code, Some(0), "{}", report.stderr);
+        let told = scratch("partial", &format!("{case}.json"));
+        std::fs::write(&told, &report.stdout).unwrap();
+        let judged = run(["merge", "--fail-on", "none", "--profile", &site, &file]);
+        assert_eq!((judged.code, &*judged.stderr), (Some(0), ""));
+        assert_eq!(judged.stdout, run(["merge", "--fail-on", "none", &told]).stdout, "{case}");
+    }
+}
+
+#[test]
+fn a_partial_is_judged_by_another_profile() {
+    let case = common::fixtures().join("reset-after-clienthello");
+    let (capture, file) = (case.join("capture.pcap"), scratch("profile", "node7.partial"));
+    run(["audit", capture.to_str().unwrap(), "--partial", &file]);
+    let site = scratch("profile", "site.toml");
+    std::fs::write(&site, "catalogs = [\"aml-firewall\"]\n").unwrap();
+    let judged = run(["merge", "--profile", &site, &file]);
+    assert!(judged.stdout.contains("aml-firewall/") && !judged.stdout.contains("\"aks/"));
+    // Its name is the file's.
+    assert!(judged.stdout.contains("node7"), "{}", judged.stdout);
+}
+
+#[test]
+fn a_damaged_partial_is_refused() {
+    let case = common::fixtures().join("reachable").join("capture.pcap");
+    let file = scratch("damaged", "node.partial");
+    assert_eq!(run(["audit", case.to_str().unwrap(), "--partial", &file]).code, Some(0));
+    let whole = std::fs::read(&file).unwrap();
+    let bad = scratch("damaged", "bad.partial");
+    for at in (0..whole.len()).step_by(7) {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x55;
+        for bytes in [&whole[..at], &changed] {
+            std::fs::write(&bad, bytes).unwrap();
+            let judged = run(["merge", &bad]);
+            // gzip's header has bytes that mean nothing here.
+            let unharmed = judged.code == Some(0) && (3..10).contains(&at);
+            let refused = judged.code == Some(2) && judged.stderr.contains("bad.partial");
+            assert!(unharmed || refused, "byte {at}: {:?} {}", judged.code, judged.stderr);
+        }
+    }
+}

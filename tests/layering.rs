@@ -29,12 +29,14 @@ const ROOMS: [&str; 11] = [
 const COMMAND: [&str; 2] = ["cli", "main.rs"];
 
 /// A third-party parser or reader, and the one file of a room that may name it; the others see our
-/// words. `flate2` unpacks whole captures in one room and single packets in another.
-const PARSERS: [(&str, &str); 13] = [
+/// words. `flate2` unpacks whole captures in one room, single packets in another, and packs partials.
+const PARSERS: [(&str, &str); 15] = [
     ("pcap", "source/live.rs"),
     ("memmap2", "source/map.rs"),
     ("flate2", "source/stream.rs"),
     ("flate2", "decode/inflate.rs"),
+    ("flate2", "cli/saved.rs"),
+    ("postcard", "cli/saved.rs"),
     ("ruzstd", "source/stream.rs"),
     ("etherparse", "decode/headers.rs"),
     ("tls_parser", "extract/tls/message.rs"),

@@ -365,3 +365,77 @@ fn what_is_known_is_served_over_http() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--listen-token-file"));
 }
+
+#[test]
+fn state_survives_being_killed() {
+    let Some(lab) = Lab::new() else { return };
+    let profile = profile(&lab);
+    let folder = lab.path("kept");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let (state, output) = (format!("{folder}/state"), lab.path("report.json"));
+    let arguments = ["-i", "eth0", "--profile", &profile, "--state", &state, "--window", "500ms"];
+    let arguments = [&arguments[..], &["--format", "json", "-o", &output]].concat();
+    let first = lab.audit(&arguments);
+    lab.block("mcr.microsoft.com");
+    assert!(!lab.fetch("mcr.microsoft.com"));
+    assert!(lab.fetch("telemetry.example.net"));
+    first.wait_for("telemetry.example.net");
+    lab.until("its window is written", || {
+        let judged = merged(&state, &profile);
+        judged.is_ok_and(|report| has_destination(&report["destinations"], "telemetry.example.net"))
+    });
+    first.signal("KILL");
+    drop(first);
+    let before = merged(&state, &profile).unwrap();
+    // What happens meanwhile isn't seen.
+    let second = lab.audit(&arguments);
+    assert!(lab.fetch("management.azure.com"));
+    let (code, said) = second.end();
+    assert_eq!(code, Some(1), "{said}");
+    let report = json(&output);
+    assert_eq!(rule(&report, "aks/core/mcr"), "blocked");
+    assert_eq!(rule(&report, "aks/core/resource-manager"), "reachable");
+    assert!(has_destination(&report["destinations"], "telemetry.example.net"));
+    assert_eq!(report["inputs"][0]["live"]["gap_count"], 1);
+    assert_eq!(report["inputs"][0]["first"], before["inputs"][0]["first"]);
+    assert_eq!(report["coverage"]["frames"], report["inputs"][0]["frames"]);
+    let frames = |report: &Value| report["coverage"]["frames"].as_u64().unwrap();
+    assert!(frames(&report) > frames(&before));
+    // Nothing is left beside it.
+    let left: Vec<_> =
+        fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["state"]);
+
+    // A damaged one is set aside.
+    let whole = fs::read(&state).unwrap();
+    fs::write(&state, &whole[..whole.len() / 2]).unwrap();
+    let third = lab.audit(&arguments);
+    let (_, said) = third.end();
+    assert!(said.contains("state.damaged, and the audit begins anew"), "{said}");
+    assert_eq!(fs::read(format!("{folder}/state.damaged")).unwrap(), whole[..whole.len() / 2]);
+    assert_eq!(merged(&state, &profile).unwrap()["inputs"][0]["live"]["gap_count"], 0);
+
+    // That of another interface isn't touched.
+    let other =
+        lab.start(&[env!("CARGO_BIN_EXE_egress-auditor"), "audit", "-i", "lo", "--state", &state]);
+    other.wait_for("it is about -i eth0");
+}
+
+/// What `merge` makes of a state.
+fn merged(state: &str, profile: &str) -> serde_json::Result<Value> {
+    let merge = Command::new(env!("CARGO_BIN_EXE_egress-auditor"))
+        .args(["merge", "--profile", profile, state])
+        .output()
+        .unwrap();
+    serde_json::from_slice(&merge.stdout)
+}
+
+#[test]
+fn a_state_that_cannot_be_written_ends_it_at_once() {
+    let Some(lab) = Lab::new() else { return };
+    let state = lab.path("state");
+    let binary = env!("CARGO_BIN_EXE_egress-auditor");
+    let audit = lab.start(&[binary, "audit", "-i", "eth0", "--state", &state]);
+    audit.wait_for("--state: cannot go on without");
+}

@@ -61,12 +61,18 @@ impl fmt::Display for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match serializer.is_human_readable() {
+            true => serializer.collect_str(self),
+            false => serializer.serialize_u64(self.0),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return u64::deserialize(deserializer).map(Self);
+        }
         let text = String::deserialize(deserializer)?;
         let time = humantime::parse_rfc3339(&text).map_err(D::Error::custom)?;
         let since = time.duration_since(std::time::UNIX_EPOCH).map_err(D::Error::custom)?;
@@ -78,7 +84,9 @@ impl<'de> Deserialize<'de> for Timestamp {
 ///
 /// Orders by input, then by number: the order in which frames were read. The number is the one
 /// that `frame.number` has in Wireshark.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct FrameId(u64);
 
 impl FrameId {
@@ -101,7 +109,9 @@ impl FrameId {
 }
 
 /// When and where something was seen. Orders by capture time, then by position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Stamp {
     /// Capture time.
     pub time: Timestamp,

@@ -1,12 +1,12 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context;
 use egress_auditor::{
     allowlist::LogReader,
     catalog::Site,
-    report::{ProfileUsed, Report, Witness, join},
+    report::{Report, Witness, join},
     scan::Census,
     source::InputStats,
-    verdict::{Findings, judge},
 };
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     explain::told,
     output::{Format, OutputArgs},
     read::read,
+    saved::{self, Saved, SavedInput},
     site::{SiteArgs, read_text, resolvers},
 };
 
@@ -62,6 +63,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
 
+    /// Write what the captures told, unjudged, for `merge`: it judges by another profile or catalog
+    /// without the captures. For files.
+    #[arg(long, value_name = "FILE")]
+    #[cfg_attr(feature = "live", arg(conflicts_with = "interface"))]
+    partial: Option<PathBuf>,
+
     /// Tell what a rule, outcome, verdict or class means, as `explain` does, and read nothing.
     #[arg(long, value_name = "WORD")]
     explain: Option<String>,
@@ -79,8 +86,14 @@ impl Args {
         let (site, _) = self.site.load()?;
         let earlier = self.output.baseline()?;
         let reading = read(&self.inputs, resolvers(site.profile()), self.output.quiet, &mut ())?;
-        let findings = judge(&reading.census, &site);
-        let mut report = self.report(&site, &reading.census, &reading.inputs, findings);
+        let mut report = self.report(&site, &reading.census, &reading.inputs);
+        if let Some(path) = &self.partial {
+            let input = |stats: &InputStats| SavedInput { stats: stats.clone(), live: None };
+            let inputs = reading.inputs.iter().map(input).collect();
+            let saved = Saved { node: self.node(), inputs, census: &reading.census };
+            saved::write(path, &saved)
+                .with_context(|| format!("--partial {}: cannot write", path.display()))?;
+        }
         if let Some(earlier) = &earlier {
             report.compare(earlier);
         }
@@ -114,18 +127,14 @@ impl Args {
         Ok(Some(join(report, reader.finish(), self.log_tolerance)))
     }
 
-    /// Puts the report together.
-    pub(super) fn report(
-        &self,
-        site: &Site,
-        census: &Census,
-        inputs: &[InputStats],
-        findings: Findings,
-    ) -> Report {
-        let file = self.site.profile.as_ref().map(|path| path.display().to_string());
-        let unbound = site.profile().unbound(site.rules().iter().map(|rule| &rule.rule));
-        let used = ProfileUsed::new(file, site.profile(), &unbound);
-        let mut report = Report::new(inputs, census, used, findings);
+    /// The node's name.
+    pub(super) fn node(&self) -> Option<String> {
+        self.node.clone()
+    }
+
+    /// Judges, and puts the report together.
+    pub(super) fn report(&self, site: &Site, census: &Census, inputs: &[InputStats]) -> Report {
+        let mut report = self.site.judge(site, census, inputs);
         if let Some(name) = &self.node {
             report.name_node(name);
         }

@@ -23,11 +23,14 @@ mod progress;
 mod read;
 #[cfg(feature = "live")]
 mod sandbox;
+mod saved;
 mod schema;
 #[cfg(feature = "live")]
 mod shared;
 mod shell;
 mod site;
+#[cfg(feature = "live")]
+mod state;
 #[cfg(feature = "tui")]
 mod tui;
 #[cfg(feature = "live")]
@@ -64,7 +67,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Audit(audit::Args),
+    Audit(Box<audit::Args>),
     Observe(observe::Args),
     Diff(diff::Args),
     Allowlist(allowlist::Args),

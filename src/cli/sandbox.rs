@@ -1,7 +1,7 @@
 //! Rights that a live audit gives up once everything is open: whoever sends packets to the parsers
 //! should find nothing to use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to give up.
 #[derive(clap::Args)]
@@ -20,40 +20,43 @@ pub(super) struct SandboxArgs {
 
 impl SandboxArgs {
     /// Gives up rights for good, in this thread and those that it starts. `read` are the files that
-    /// SIGHUP reads anew. Says on standard error what was given up.
+    /// SIGHUP reads anew, `written` one that is replaced now and then. Says on standard error what was
+    /// given up.
     #[cfg(target_os = "linux")]
-    pub(super) fn enter(&self, read: &[PathBuf]) -> anyhow::Result<()> {
+    pub(super) fn enter(&self, read: &[PathBuf], written: Option<&Path>) -> anyhow::Result<()> {
         let mut done = vec![linux::leave_root(self.user.as_deref())?];
         if self.no_sandbox {
             done.push("no sandbox, as asked for".to_owned());
         } else {
-            done.push(linux::restrict_files(read));
-            done.push(linux::restrict_calls());
+            done.push(linux::restrict_files(read, written));
+            done.push(linux::restrict_calls(written.is_some()));
         }
         eprintln!("egress-auditor: {}", done.join("; "));
         Ok(())
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn enter(&self, _: &[PathBuf]) -> anyhow::Result<()> {
+    pub(super) fn enter(&self, _: &[PathBuf], _: Option<&Path>) -> anyhow::Result<()> {
         eprintln!("egress-auditor: no sandbox on this system; all rights stay");
         Ok(())
     }
 }
 
-/// Folders of the files: those may be replaced by new ones of the same name.
+/// A file's folder: the file may be replaced by a new one of the same name.
 #[cfg(target_os = "linux")]
-fn folders(files: &[PathBuf]) -> Vec<PathBuf> {
-    let folder = |file: &PathBuf| match file.parent() {
+fn folder(file: &Path) -> PathBuf {
+    match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
-    };
-    files.iter().map(folder).collect()
+    }
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::{collections::BTreeMap, path::PathBuf};
+    use std::{
+        collections::BTreeMap,
+        path::{Path, PathBuf},
+    };
 
     use anyhow::{Context, bail};
     use caps::{CapSet, Capability};
@@ -64,7 +67,7 @@ mod linux {
     use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid};
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
-    use super::folders;
+    use super::folder;
 
     /// Who is nobody where no user has that name.
     const NOBODY: u32 = 65534;
@@ -124,8 +127,8 @@ mod linux {
     }
 
     /// Leaves nothing of the file system but what may have to be read again, and no TCP.
-    pub(super) fn restrict_files(read: &[PathBuf]) -> String {
-        match landlock(read) {
+    pub(super) fn restrict_files(read: &[PathBuf], written: Option<&Path>) -> String {
+        match landlock(read, written) {
             Ok(RulesetStatus::FullyEnforced) => "Landlock: reads its own settings alone".to_owned(),
             Ok(RulesetStatus::PartiallyEnforced) => {
                 "Landlock: reads its own settings alone, as far as this kernel can enforce it"
@@ -136,7 +139,7 @@ mod linux {
         }
     }
 
-    fn landlock(read: &[PathBuf]) -> Result<RulesetStatus, RulesetError> {
+    fn landlock(read: &[PathBuf], written: Option<&Path>) -> Result<RulesetStatus, RulesetError> {
         let abi = ABI::V6;
         let mut rules = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
@@ -146,27 +149,37 @@ mod linux {
             .create()?;
         // The interfaces' state is in /sys.
         let system = ["/sys/class/net", "/sys/devices"].map(PathBuf::from);
-        for folder in folders(read).into_iter().chain(system) {
+        for folder in read.iter().map(|file| folder(file)).chain(system) {
             // What isn't there needn't be read.
             if let Ok(fd) = PathFd::new(&folder) {
                 rules =
                     rules.add_rule(PathBeneath::new(fd, AccessFs::ReadFile | AccessFs::ReadDir))?;
             }
         }
+        if let Some(fd) = written.and_then(|file| PathFd::new(folder(file)).ok()) {
+            let replace = AccessFs::ReadDir
+                | AccessFs::WriteFile
+                | AccessFs::MakeReg
+                | AccessFs::RemoveFile
+                | AccessFs::Truncate;
+            rules = rules.add_rule(PathBeneath::new(fd, replace))?;
+        }
         Ok(rules.restrict_self()?.ruleset)
     }
 
     /// Leaves the system calls that are needed from now on; others fail.
-    pub(super) fn restrict_calls() -> String {
-        match seccomp() {
+    pub(super) fn restrict_calls(replaces: bool) -> String {
+        match seccomp(replaces) {
             Ok(calls) => format!("seccomp: {calls} system calls are left"),
             Err(error) => format!("no seccomp ({error})"),
         }
     }
 
-    fn seccomp() -> anyhow::Result<usize> {
+    fn seccomp(replaces: bool) -> anyhow::Result<usize> {
         let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-        let calls: BTreeMap<_, _> = CALLS.iter().map(|&call| (call, Vec::new())).collect();
+        let replacing = if replaces { REPLACING } else { &[] };
+        let all = CALLS.iter().chain(replacing);
+        let calls: BTreeMap<_, _> = all.map(|&call| (call, Vec::new())).collect();
         let count = calls.len();
         let refused = SeccompAction::Errno(libc::EPERM as u32);
         let filter = SeccompFilter::new(calls, refused, SeccompAction::Allow, arch)?;
@@ -174,6 +187,18 @@ mod linux {
         seccompiler::apply_filter(&program)?;
         Ok(count)
     }
+
+    /// Putting a new file in the place of an old one.
+    const REPLACING: &[i64] = &[
+        libc::SYS_renameat2,
+        libc::SYS_unlinkat,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_rename,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_unlink,
+        #[cfg(not(target_arch = "riscv64"))]
+        libc::SYS_renameat,
+    ];
 
     /// Reading and writing what is open, opening files (Landlock says which), threads, memory,
     /// time, accepting connections. No new programs, no new sockets but pairs, no tracing.

@@ -11,6 +11,10 @@ use anyhow::{Context, bail};
 use egress_auditor::{
     catalog::{Catalog, CatalogRef, Profile, ServiceTags, Site, builtin, names},
     flow::Endpoint,
+    report::{ProfileUsed, Report},
+    scan::Census,
+    source::InputStats,
+    verdict::judge,
 };
 
 /// What a site needs.
@@ -49,6 +53,14 @@ impl SiteArgs {
             }
         });
         self.profile.iter().chain(&self.service_tags).cloned().chain(catalogs).collect()
+    }
+
+    /// The report of what a capture told.
+    pub(super) fn judge(&self, site: &Site, census: &Census, inputs: &[InputStats]) -> Report {
+        let file = self.profile.as_ref().map(|path| path.display().to_string());
+        let unbound = site.profile().unbound(site.rules().iter().map(|rule| &rule.rule));
+        let used = ProfileUsed::new(file, site.profile(), &unbound);
+        Report::new(inputs, census, used, judge(census, site))
     }
 
     /// What [`Self::load`] gives, for a host with these addresses: without a profile, they are local.

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Seek, Write},
     net::IpAddr,
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc,
@@ -16,12 +17,11 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use egress_auditor::{
-    base::Timestamp,
+    base::{FrameId, Stamp, Timestamp},
     catalog::Site,
     report::{GapSpan, LiveInput, Report},
     scan::{Limits, Partial, Place, Scanner},
     source::{Frame, Gap, InputStats, LiveStats, Rings, SourceError, addresses},
-    verdict::judge,
 };
 
 use super::{
@@ -31,8 +31,10 @@ use super::{
     live::PATIENCE,
     read::{dropped, stop_on_signals},
     sandbox::SandboxArgs,
+    saved::{Saved, SavedInput},
     shared::Shared,
     site::resolvers,
+    state::{State, go_on},
     window::{Window, Windows},
 };
 
@@ -49,6 +51,11 @@ pub(super) struct WatchArgs {
     #[cfg(feature = "tui")]
     #[arg(long, requires = "interface", conflicts_with = "window")]
     tui: bool,
+
+    /// Go on from what this file tells of the capture before, and keep it up to date at the end of each
+    /// window, with -i: a restart then loses the open window at most. `merge` reads it too.
+    #[arg(long, value_name = "FILE", requires = "interface")]
+    state: Option<PathBuf>,
 
     #[command(flatten)]
     listen: ListenArgs,
@@ -74,8 +81,8 @@ impl WatchArgs {
     /// How often a report is made, if it is before the end.
     fn window(&self) -> Option<Duration> {
         let view = self.has_view().then_some(VIEW_WINDOW);
-        let listen = self.listen.is_wanted().then_some(DEFAULT_WINDOW);
-        self.window.or(view).or(listen)
+        let kept = self.listen.is_wanted() || self.state.is_some();
+        self.window.or(view).or(kept.then_some(DEFAULT_WINDOW))
     }
 }
 
@@ -88,6 +95,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     }
     let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
     let (site, _) = args.site.load_for(&own)?;
+    let state = args.watch.state.as_deref().map(|path| State::open(path, args)).transpose()?;
     let rings = live.open()?;
     let earlier = args.output.baseline()?;
     let output = args.output.output.as_deref().map(Output::open).transpose()?;
@@ -96,11 +104,26 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let reload = reload_on_signal()?;
     let shared = Arc::new(Shared::new());
     // From here on there's only one thread and nothing to open, until there are no rights left.
-    args.watch.sandbox.enter(&args.site.files(site.profile()))?;
+    let written = args.watch.state.as_deref();
+    args.watch.sandbox.enter(&args.site.files(site.profile()), written)?;
+    let (mut state, before) = state.unzip();
+    if let (Some(state), Some(before)) = (&mut state, &before) {
+        state.write(before).context("--state: cannot go on without")?;
+    }
     if let Some(listener) = listener {
         listener.start(Arc::clone(&shared));
     }
-    let scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers(site.profile()));
+    let limits = Limits::default();
+    let seen = match &before {
+        Some(before) => before.inputs.iter().map(Seen::before).collect(),
+        None => vec![Seen::default(); live.interface.len()],
+    };
+    let scanner = match before {
+        Some(Saved { census, .. }) => {
+            Scanner::resume(Partial::after(census, limits, resolvers(site.profile())))
+        }
+        None => Scanner::new(Place::Beginning, limits, resolvers(site.profile())),
+    };
     let (snapshots, received) = sync_channel(1);
     let idle = AtomicBool::new(true);
     let lines = args.watch.window.is_some();
@@ -113,6 +136,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         reloaded: false,
         lines,
         output,
+        state,
         reload: &reload,
         idle: &idle,
         shared: &shared,
@@ -125,7 +149,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         scanner: Some(scanner),
         windows: args.watch.window().map(Windows::new),
         shared: &shared,
-        seen: vec![Seen::default(); live.interface.len()],
+        seen,
         closed: None,
         snapshots,
         idle: &idle,
@@ -222,11 +246,14 @@ impl Watcher<'_> {
 
     fn frame(&mut self, frame: &Frame<'_>) {
         self.close_if_over(frame.stamp.time);
-        if let Some(seen) = self.seen.get_mut(frame.stamp.frame.input() as usize) {
-            seen.count(frame);
-        }
+        let input = frame.stamp.frame.input();
+        let Some(seen) = self.seen.get_mut(input as usize) else { return };
+        seen.count(frame);
         if let Some(scanner) = &mut self.scanner {
-            scanner.push(frame, &mut ());
+            // Numbers go on from those of the capture before.
+            let frame_id = FrameId::new(input, seen.frames);
+            let stamp = Stamp { frame: frame_id, ..frame.stamp };
+            scanner.push(&Frame { stamp, ..*frame }, &mut ());
         }
     }
 
@@ -266,6 +293,12 @@ impl Watcher<'_> {
 }
 
 impl Seen {
+    /// What the capture before had seen of it.
+    fn before(input: &SavedInput) -> Self {
+        let InputStats { frames, bytes, first, last, .. } = input.stats;
+        Self { frames, bytes, span: first.zip(last) }
+    }
+
     fn count(&mut self, frame: &Frame<'_>) {
         self.frames += 1;
         self.bytes += u64::from(frame.wire_len);
@@ -286,6 +319,7 @@ struct Court<'c> {
     reloaded: bool,
     lines: bool,
     output: Option<Output>,
+    state: Option<State>,
     reload: &'c AtomicBool,
     idle: &'c AtomicBool,
     shared: &'c Shared,
@@ -335,7 +369,7 @@ impl Court<'_> {
         }
     }
 
-    fn judge(&self, snapshot: Snapshot) -> Report {
+    fn judge(&mut self, snapshot: Snapshot) -> Report {
         let Snapshot { partial, seen, mut live, .. } = snapshot;
         for (stats, seen) in live.iter_mut().zip(seen) {
             let Seen { frames, bytes, span } = seen;
@@ -343,12 +377,21 @@ impl Court<'_> {
             stats.input = InputStats { frames, bytes, first, last, ..stats.input.clone() };
         }
         let mut census = partial.conclude(&mut ());
-        let inputs: Vec<_> = live.iter().map(|stats| stats.input.clone()).collect();
-        census.counters.dropped = dropped(&inputs);
-        let findings = judge(&census, &self.site);
-        let mut report = self.args.report(&self.site, &census, &inputs, findings);
-        for (input, stats) in report.inputs.iter_mut().zip(&live) {
-            input.live = Some(self.live_input(stats));
+        let mut inputs: Vec<_> = live.iter().map(|stats| self.input(stats)).collect();
+        if let Some(state) = &self.state {
+            inputs.iter_mut().zip(&state.before).for_each(|(input, before)| go_on(input, before));
+        }
+        let stats: Vec<_> = inputs.iter().map(|input| input.stats.clone()).collect();
+        census.counters.dropped = dropped(&stats);
+        let mut report = self.args.report(&self.site, &census, &stats);
+        for (shown, input) in report.inputs.iter_mut().zip(&inputs) {
+            shown.live.clone_from(&input.live);
+        }
+        if let Some(state) = &mut self.state
+            && let Err(error) =
+                state.write(&Saved { node: self.args.node(), inputs, census: &census })
+        {
+            self.shared.note(format!("--state: {error:#}; capturing goes on"));
         }
         if let Some(earlier) = &self.earlier {
             report.compare(earlier);
@@ -356,10 +399,10 @@ impl Court<'_> {
         report
     }
 
-    fn live_input(&self, stats: &LiveStats) -> LiveInput {
+    fn input(&self, stats: &LiveStats) -> SavedInput {
         let live = &self.args.inputs.live;
         let span = |&Gap { from, to }: &Gap| GapSpan { from, to };
-        LiveInput {
+        let told = LiveInput {
             received: stats.kernel.received,
             dropped: stats.kernel.dropped,
             interface_dropped: stats.kernel.if_dropped,
@@ -367,7 +410,8 @@ impl Court<'_> {
             prefilter: live.prefilter,
             gaps: stats.gaps.iter().map(span).collect(),
             gap_count: stats.gap_count,
-        }
+        };
+        SavedInput { stats: stats.input.clone(), live: Some(told) }
     }
 
     /// Takes profile, catalogs and service tags as they are now, unless something is wrong in them.

@@ -1,3 +1,7 @@
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use crate::{
     base::{HostName, Stamp},
     extract::Ech,
@@ -8,7 +12,7 @@ use crate::{
 pub(super) const MAX_EXCHANGES: usize = 16;
 
 /// What the payload of one flow told: the material of names and verdicts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The client, as the protocol shows it: who sent the ClientHello, the request, the query.
     pub client: Option<Side>,
@@ -41,7 +45,7 @@ pub struct Facts {
 }
 
 /// A server's certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerCertificate {
     /// When it was complete.
     pub stamp: Stamp,
@@ -53,7 +57,7 @@ pub struct ServerCertificate {
 }
 
 /// A ClientHello.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
     /// When it was complete, or as complete as it got.
     pub stamp: Stamp,
@@ -68,7 +72,7 @@ pub struct Hello {
 }
 
 /// An HTTP request and its answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
     /// When the request's head was complete.
     pub stamp: Stamp,
@@ -79,11 +83,11 @@ pub struct Exchange {
     /// The final answer's status, and when its head was complete.
     pub status: Option<(Stamp, u16)>,
     /// What shows that the answer is a firewall's or proxy's block page.
-    pub deny_marker: Option<&'static str>,
+    pub deny_marker: Option<Cow<'static, str>>,
 }
 
 /// A request to a proxy to open a connection.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Connect {
     /// When the request was complete.
     pub stamp: Stamp,

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{Stamp, Timestamp},
@@ -130,7 +130,18 @@ pub struct QuotedFlow {
 
 /// Whether a ClientHello carries Encrypted Client Hello (RFC 9849).
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    JsonSchema,
+    Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Ech {

@@ -4,10 +4,12 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::decode::Transport;
 
 /// An address and a port. IPv4 is held as its IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     bits: Bits,
     port: u16,
@@ -53,7 +55,7 @@ impl fmt::Debug for Endpoint {
 }
 
 /// One of the two ends of a flow, before it is known which of them is the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Side {
     /// The end with the lower (address, port).
     Low,
@@ -77,7 +79,7 @@ impl Side {
 }
 
 /// What all packets of a flow share, whichever way they go. 40 bytes: every flow has one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowKey {
     /// By [`Side::index`], as the ports.
     addrs: [Bits; 2],

@@ -1,5 +1,7 @@
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     base::Stamp,
     decode::{IcmpError, TcpFlags},
@@ -7,7 +9,7 @@ use crate::{
 };
 
 /// How often something happened, and the first and last time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Number of times.
     pub count: u32,
@@ -53,7 +55,7 @@ impl Mark {
 }
 
 /// What one side of a flow sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideTally {
     /// Packets.
     pub packets: u64,
@@ -90,7 +92,7 @@ impl SideTally {
 }
 
 /// The first ICMP error that quoted a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IcmpSeen {
     /// When.
     pub stamp: Stamp,
@@ -107,7 +109,7 @@ pub struct IcmpSeen {
 }
 
 /// Counters and stamps of one flow: a commutative monoid under [`Tally::then`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// What each side sent, by [`Side::index`].
     pub sides: [SideTally; 2],

@@ -16,7 +16,7 @@ mod text;
 mod witness;
 mod wording;
 
-use std::{collections::BTreeMap, ops::Deref};
+use std::{borrow::Cow, collections::BTreeMap, ops::Deref};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -235,7 +235,7 @@ impl Report {
     ) -> Self {
         let Census { counters, names, .. } = census;
         let link = |(link, count): (&LinkType, &u64)| (link.to_string(), *count);
-        let reason = |(reason, count): (&&str, &u64)| ((*reason).to_owned(), *count);
+        let reason = |(reason, count): (&Cow<'_, str>, &u64)| (reason.to_string(), *count);
         let coverage = Coverage {
             frames: counters.frames,
             decoded: counters.decoded(),

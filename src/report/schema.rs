@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, de::Error};
 
 use super::Report;
 use crate::{
@@ -80,15 +79,5 @@ text_schema! {
         "enum": [
             "ipinip", "gre", "erspan", "vxlan", "geneve", "gtp", "mpls", "pppoe", "teredo"
         ]
-    }
-}
-
-impl<'de> Deserialize<'de> for Transport {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match &*String::deserialize(deserializer)? {
-            "tcp" => Ok(Self::Tcp),
-            "udp" => Ok(Self::Udp),
-            other => Err(D::Error::custom(format!("`{other}` is neither tcp nor udp"))),
-        }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     base::{HostName, Stamp},
     decode::Transport,
@@ -24,7 +26,7 @@ pub(super) struct Ledger {
 }
 
 /// What connections that went well have in common.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Kind {
     /// Whom the client reached. Of a flow that doesn't show its client, the end with the lower port.
     pub server: Endpoint,
@@ -36,7 +38,7 @@ pub struct Kind {
 }
 
 /// What the payload told, but for the times.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Story {
     /// Data from the server, in a protocol without names.
     Data,
@@ -48,7 +50,7 @@ enum Story {
     Tunnel { connect: Box<Connect>, status: u16, handshake: Handshake },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 struct Handshake {
     sni: Option<HostName>,
     ech: Ech,
@@ -59,7 +61,7 @@ struct Handshake {
 }
 
 /// One connection of a [`Kind`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Visit {
     /// The first packet.
     pub first: Stamp,
@@ -78,6 +80,17 @@ pub struct Visit {
 impl Ledger {
     pub(super) fn len(&self) -> usize {
         self.visits.len() + self.apart.len()
+    }
+
+    /// What was concluded, again.
+    #[allow(clippy::vec_box)]
+    pub(super) fn restore(kinds: Vec<(Kind, Vec<Visit>)>, apart: Vec<Box<Connection>>) -> Self {
+        let mut ledger = Self { apart, ..Self::default() };
+        for (kind, visits) in kinds {
+            let number = ledger.number(kind);
+            ledger.visits.extend(visits.into_iter().map(|visit| (number, visit)));
+        }
+        ledger
     }
 
     /// Takes a connection as it is.

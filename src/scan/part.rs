@@ -1,5 +1,7 @@
 use std::{net::IpAddr, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     base::{Stamp, Timestamp},
     decode::{IcmpError, Transport, Tunnel},
@@ -347,7 +349,7 @@ impl Part {
 }
 
 /// A finished connection: everything that verdicts are made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// The two endpoints.
     pub key: FlowKey,

@@ -1,6 +1,8 @@
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     base::Timestamp,
@@ -44,14 +46,14 @@ pub struct Partial {
 }
 
 /// Frames, and what became of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Frames read.
     pub frames: u64,
     /// Captured bytes.
     pub bytes: u64,
     /// Frames not decoded, by [`Undecoded::reason`].
-    pub undecoded: BTreeMap<&'static str, u64>,
+    pub undecoded: BTreeMap<Cow<'static, str>, u64>,
     /// Frames of link types that aren't supported.
     pub unsupported_links: BTreeMap<LinkType, u64>,
     /// Frames that were lost while capturing. Scanning can't know: whoever reads the inputs says.
@@ -66,6 +68,7 @@ pub struct Counters {
 }
 
 /// All that a capture told, ready to be judged.
+#[derive(Serialize, Deserialize)]
 pub struct Census {
     /// Frames, and what became of them.
     pub counters: Counters,
@@ -95,6 +98,18 @@ impl Partial {
             backing: None,
             spoiled: false,
         }
+    }
+
+    /// Goes on after a capture that ended: another one of the same host begins. What comes of the
+    /// connections that were open then counts as new ones.
+    pub fn after(census: Census, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
+        let Census { counters, names, mut connections, kinds } = census;
+        let end = counters.span.map_or(Timestamp::default(), |(_, last)| last);
+        for connection in &mut connections {
+            connection.watched_until = Some(connection.watched_until(end));
+        }
+        let ledger = Ledger::restore(kinds, connections);
+        Self { counters, names, ledger, ..Self::new(Place::Beginning, limits, resolvers) }
     }
 
     /// A copy to conclude while the capture goes on. Fragments that wait for others stay behind.
@@ -227,7 +242,7 @@ impl Counters {
     }
 
     pub(super) fn undecoded(&mut self, why: Undecoded, link: LinkType) {
-        *self.undecoded.entry(why.reason()).or_default() += 1;
+        *self.undecoded.entry(why.reason().into()).or_default() += 1;
         if why == Undecoded::UnsupportedLinkType {
             *self.unsupported_links.entry(link).or_default() += 1;
         }

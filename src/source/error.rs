@@ -1,6 +1,6 @@
 use std::{borrow::Cow, fmt, io, path::PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Why a capture can't be read, or not any further. Displays the file, the byte offset, what is
@@ -53,7 +53,7 @@ pub enum SourceError {
 }
 
 /// What is wrong with the bytes of a capture, and where. All that lies before is good.
-#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("byte {offset}: {what}")]
 pub struct Damage {
     /// Offset of the record or header at fault, after decompression.
@@ -65,7 +65,7 @@ pub struct Damage {
 }
 
 /// How bad a [`Damage`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DamageKind {
     /// The file ends inside a record, as it does while the capture is still running.

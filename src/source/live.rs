@@ -2,6 +2,8 @@ use std::net::IpAddr;
 
 use pcap::{Active, Capture, Device, Error, Packet, Precision};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Frame, LinkType, SourceError, prefilter::prefilter, stats::Tally};
 use crate::base::{FrameId, Stamp, Timestamp};
 
@@ -34,7 +36,7 @@ impl Default for LiveOptions {
 }
 
 /// What the kernel says of a live capture, since it began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelStats {
     /// Frames that passed the filter.
     pub received: u64,

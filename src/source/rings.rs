@@ -4,6 +4,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Format, Frame, InputStats, KernelStats, LinkType, LiveOptions, SourceError,
     carrier::Carrier,
@@ -25,7 +27,7 @@ pub struct Rings {
 }
 
 /// A time in which an interface was down, or gone: what happened in it wasn't seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The last time that it was known to be up.
     pub from: Timestamp,
@@ -34,7 +36,7 @@ pub struct Gap {
 }
 
 /// What a live capture can say of one interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LiveStats {
     /// Frames and bytes.
     pub input: InputStats,

@@ -3,13 +3,13 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Damage, Format, Frame, LinkType};
 use crate::base::Timestamp;
 
 /// What was read of one input so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputStats {
     /// As the user named it.
     pub path: PathBuf,
@@ -128,8 +128,18 @@ impl Tally {
 }
 
 impl Serialize for LinkType {
-    /// As its name.
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+    /// As its name; in binary formats as its number.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => serializer.collect_str(self),
+            false => serializer.serialize_u16(self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LinkType {
+    /// From its number alone.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u16::deserialize(deserializer).map(Self)
     }
 }

@@ -111,12 +111,12 @@ impl<'c> Conduct<'c> {
         };
         let answer = proof(
             stamp,
-            match exchange.deny_marker {
+            match &exchange.deny_marker {
                 Some(marker) => format!("HTTP status {status}, {marker}"),
                 None => format!("HTTP status {status}"),
             },
         );
-        let (outcome, stage) = match (status, exchange.deny_marker) {
+        let (outcome, stage) = match (status, &exchange.deny_marker) {
             // A proxy's own page about what it couldn't fetch.
             (500..=599, Some(_)) if status != 511 => (Outcome::ProxyFailed, Stage::Proxy),
             (407 | 451 | 470 | 511, _) | (_, Some(_)) => (Outcome::HttpDenied, Stage::Http),

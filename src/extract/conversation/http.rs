@@ -136,7 +136,7 @@ impl HttpTalk {
         } else if let Some(&(_, at)) = self.opened.iter().find(|(number, _)| *number == answers) {
             let body = view.bytes.get(response.len..).unwrap_or_default();
             facts.exchanges[at].status = Some(status);
-            facts.exchanges[at].deny_marker = http::deny_marker(response, body);
+            facts.exchanges[at].deny_marker = http::deny_marker(response, body).map(Into::into);
         }
     }
 
