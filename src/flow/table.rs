@@ -16,7 +16,7 @@ pub struct Slot(u32);
 /// chosen by whoever sends the packets.
 pub struct Table<V> {
     index: HashTable<u32>,
-    slab: Vec<Option<(FlowKey, V)>>,
+    slab: Slab<(FlowKey, V)>,
     free: Vec<u32>,
     hasher: RandomState,
     capacity: usize,
@@ -28,7 +28,7 @@ impl<V> Table<V> {
     pub fn new(capacity: usize) -> Self {
         Self {
             index: HashTable::new(),
-            slab: Vec::new(),
+            slab: Slab::default(),
             free: Vec::new(),
             hasher: RandomState::default(),
             capacity: capacity.clamp(1, u32::MAX as usize),
@@ -60,31 +60,28 @@ impl<V> Table<V> {
     /// Adds a flow that isn't there yet. The caller makes room first when the table is full.
     pub fn insert(&mut self, key: FlowKey, value: V) -> Slot {
         debug_assert!(self.find(&key).is_none(), "{key:?} is there already");
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slab.push(None);
-            (self.slab.len() - 1) as u32
-        });
-        self.slab[slot as usize] = Some((key, value));
+        let slot = self.free.pop().unwrap_or_else(|| self.slab.add() as u32);
+        *self.slab.at_mut(slot as usize) = Some((key, value));
         let Self { index, slab, hasher, .. } = self;
         index.insert_unique(hasher.hash_one(key), slot, |&other| {
-            slab[other as usize].as_ref().map_or(0, |(key, _)| hasher.hash_one(key))
+            slab.at(other as usize).as_ref().map_or(0, |(key, _)| hasher.hash_one(key))
         });
         Slot(slot)
     }
 
     /// The value in a slot; `None` when it was removed.
     pub fn get(&self, slot: Slot) -> Option<&V> {
-        self.slab[slot.0 as usize].as_ref().map(|(_, value)| value)
+        self.slab.at(slot.0 as usize).as_ref().map(|(_, value)| value)
     }
 
     /// The value in a slot, to change it.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut V> {
-        self.slab[slot.0 as usize].as_mut().map(|(_, value)| value)
+        self.slab.at_mut(slot.0 as usize).as_mut().map(|(_, value)| value)
     }
 
     /// Removes a flow.
     pub fn remove(&mut self, slot: Slot) -> Option<(FlowKey, V)> {
-        let (key, value) = self.slab[slot.0 as usize].take()?;
+        let (key, value) = self.slab.at_mut(slot.0 as usize).take()?;
         let hash = self.hasher.hash_one(key);
         if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot.0) {
             entry.remove();
@@ -96,9 +93,9 @@ impl<V> Table<V> {
     /// Looks at the next `steps` places of an endless walk and gives the first entry that
     /// `condemned` picks, if any. Repeated calls visit every entry.
     pub fn sweep(&mut self, steps: usize, condemned: impl Fn(&V) -> bool) -> Option<Slot> {
-        for _ in 0..steps.min(self.slab.len()) {
-            self.cursor = if self.cursor + 1 >= self.slab.len() { 0 } else { self.cursor + 1 };
-            if self.slab[self.cursor].as_ref().is_some_and(|(_, value)| condemned(value)) {
+        for _ in 0..steps.min(self.slab.len) {
+            self.cursor = if self.cursor + 1 >= self.slab.len { 0 } else { self.cursor + 1 };
+            if self.slab.at(self.cursor).as_ref().is_some_and(|(_, value)| condemned(value)) {
                 return Some(Slot(self.cursor as u32));
             }
         }
@@ -107,11 +104,47 @@ impl<V> Table<V> {
 
     /// All flows, in no particular order.
     pub fn into_entries(self) -> impl Iterator<Item = (FlowKey, V)> {
-        self.slab.into_iter().flatten()
+        self.slab.chunks.into_iter().flatten().flatten()
     }
 
     fn is_at(&self, slot: u32, key: &FlowKey) -> bool {
-        self.slab[slot as usize].as_ref().is_some_and(|(other, _)| other == key)
+        self.slab.at(slot as usize).as_ref().is_some_and(|(other, _)| other == key)
+    }
+}
+
+/// Places for entries, in chunks: growing moves none of them.
+struct Slab<T> {
+    chunks: Vec<Vec<Option<T>>>,
+    len: usize,
+}
+
+/// Places of a chunk.
+const CHUNK: usize = 256;
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { chunks: Vec::new(), len: 0 }
+    }
+}
+
+impl<T> Slab<T> {
+    /// Adds an empty place.
+    fn add(&mut self) -> usize {
+        let at = self.len;
+        if at.is_multiple_of(CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[at / CHUNK].push(None);
+        self.len += 1;
+        at
+    }
+
+    fn at(&self, at: usize) -> &Option<T> {
+        &self.chunks[at / CHUNK][at % CHUNK]
+    }
+
+    fn at_mut(&mut self, at: usize) -> &mut Option<T> {
+        &mut self.chunks[at / CHUNK][at % CHUNK]
     }
 }
 
