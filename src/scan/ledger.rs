@@ -13,16 +13,16 @@ use crate::{
     decode::Transport,
     extract::{Connect, Ech, Exchange, Facts, Hello, ServerCertificate},
     flow::{Endpoint, FlowKey, Side, Tally},
-    scan::Connection,
+    scan::{Connection, Repeats},
 };
 
 /// Finished connections, those that went well folded.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    numbers: HashMap<Kind, u32, RandomState>,
-    visits: Vec<(u32, Visit)>,
+    pub(super) numbers: HashMap<Kind, u32, RandomState>,
+    pub(super) visits: Vec<(u32, Visit)>,
     #[allow(clippy::vec_box)] // Half a kilobyte each, and sorted.
-    apart: Vec<Box<Connection>>,
+    pub(super) apart: Vec<Box<Connection>>,
 }
 
 /// What connections that went well have in common.
@@ -71,6 +71,8 @@ pub struct Visit {
     pub client: Endpoint,
     /// Payload bytes to and from the server.
     pub bytes: [u64; 2],
+    /// How many connections it stands for.
+    pub repeats: Repeats,
     /// By kind. Data: the first from the server, from the client. HTTP: request, answer. Handshake:
     /// ClientHello, first encrypted data from the server, certificate. In a tunnel: request, answer,
     /// encrypted data.
@@ -186,6 +188,7 @@ impl Visit {
             last: tally.last,
             client: key.end(client),
             bytes: [tally.side(client).bytes, tally.side(client.other()).bytes],
+            repeats: connection.repeats,
             stamps,
         };
         Some((kind, visit))
@@ -211,8 +214,15 @@ impl Visit {
     }
 }
 
+/// The answer to a request, unless it comes from a device in between that denies it.
+pub(super) fn granted(exchange: &Exchange) -> Option<(Stamp, u16)> {
+    let (answered, status) = exchange.status?;
+    let denied = matches!(status, 407 | 451 | 470 | 511) || exchange.deny_marker.is_some();
+    (!denied).then_some((answered, status))
+}
+
 /// The side with the higher port: the client's, as a rule.
-fn higher_port(key: &FlowKey) -> Option<Side> {
+pub(super) fn higher_port(key: &FlowKey) -> Option<Side> {
     let [low, high] = [Side::Low, Side::High].map(|side| key.end(side).port());
     (low != high).then_some(if low > high { Side::Low } else { Side::High })
 }
@@ -228,11 +238,10 @@ impl Story {
                 Some((Self::Data, [sent[0]?, sent[1].unwrap_or(none), none]))
             }
             (None, None, [exchange]) if facts.certificate.is_none() => {
-                let Exchange { stamp, host, port, status, deny_marker } = exchange;
-                let (answered, status) = (*status)?;
-                let denied = matches!(status, 407 | 451 | 470 | 511) || deny_marker.is_some();
+                let Exchange { stamp, host, port, .. } = exchange;
+                let (answered, status) = granted(exchange)?;
                 let story = Self::Http { host: host.clone(), port: *port, status };
-                (!denied).then_some((story, [*stamp, answered, none]))
+                Some((story, [*stamp, answered, none]))
             }
             (Some(hello), None, []) => {
                 let encrypted = facts.encrypted?;
@@ -357,6 +366,7 @@ impl Kind {
             tunnel: None,
             watched_until: None,
             evicted: false,
+            repeats: visit.repeats,
         }
     }
 }
@@ -398,7 +408,8 @@ mod tests {
             ..Facts::default()
         };
         let (opener, tunnel) = (Some(client), None);
-        Connection { key, tally, opener, facts, tunnel, watched_until: None, evicted: false }
+        let (watched_until, evicted, repeats) = (None, false, Repeats::default());
+        Connection { key, tally, opener, facts, tunnel, watched_until, evicted, repeats }
     }
 
     #[test]

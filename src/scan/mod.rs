@@ -21,9 +21,11 @@ mod part;
 mod partial;
 mod scanner;
 mod talk;
+mod thin;
 
 pub use backing::Backing;
 pub use ledger::{Kind, Visit};
 pub use part::Connection;
 pub use partial::{Census, Counters, Partial};
 pub use scanner::{Limits, Place, Scanner, Sink};
+pub use thin::{Repeats, TRY_GAP};

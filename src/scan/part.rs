@@ -8,7 +8,7 @@ use crate::{
     extract::Facts,
     flow::{BUDGET, FlowKey, Side, Tally},
     scan::{
-        Sink,
+        Repeats, Sink,
         backing::{Backing, Kept},
         heard::{Heard, Recent},
         outlet::{Out, Outlet},
@@ -332,6 +332,7 @@ impl Part {
             tunnel: self.tunnel,
             watched_until,
             evicted: false,
+            repeats: Repeats::default(),
         }
     }
 
@@ -365,6 +366,8 @@ pub struct Connection {
     pub watched_until: Option<Timestamp>,
     /// True when it was dropped from a full table before it ended.
     pub evicted: bool,
+    /// How many it stands for.
+    pub repeats: Repeats,
 }
 
 impl Connection {

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use std::sync::Arc;
 
@@ -20,6 +20,9 @@ use crate::{
     source::{Frame, LinkType},
 };
 
+/// Connections that ended this long ago aren't thinned out.
+const RECENT: Duration = Duration::from_secs(3600);
+
 /// What a contiguous stretch of capture told.
 pub struct Partial {
     pub(super) place: Place,
@@ -37,6 +40,8 @@ pub struct Partial {
     pub(super) heads: Vec<(FlowKey, Part, Boundary)>,
     /// Connections that may go on in the next stretch, roughly in the order in which they began.
     pub(super) open: Vec<(FlowKey, Part)>,
+    /// Frames lost to full tables up to which connections aren't thinned out again.
+    pub(super) thin_from: u64,
     pub(super) limits: Limits,
     pub(super) resolvers: Arc<[Endpoint]>,
     /// Where payload lies that was kept and not copied.
@@ -93,6 +98,7 @@ impl Partial {
             ledger: Ledger::default(),
             heads: Vec::new(),
             open: Vec::new(),
+            thin_from: 0,
             limits,
             resolvers,
             backing: None,
@@ -124,6 +130,7 @@ impl Partial {
             ledger: self.ledger.clone(),
             heads: self.heads.clone(),
             open: self.open.clone(),
+            thin_from: self.thin_from,
             limits: self.limits,
             resolvers: Arc::clone(&self.resolvers),
             backing: self.backing.clone(),
@@ -220,10 +227,31 @@ impl Partial {
     /// Adds finished connections of a later stretch.
     pub(super) fn append(&mut self, later: Ledger) {
         self.ledger.append(later);
+        if self.ledger.len() > self.limits.connections {
+            self.thin();
+        }
         self.counters.evicted += self.ledger.truncate(self.limits.connections) as u64;
     }
 
+    /// Has old connections stand for others. That takes a while, so it isn't tried in vain again and
+    /// again.
+    #[cold]
+    fn thin(&mut self) {
+        if !self.limits.fold || self.counters.evicted < self.thin_from {
+            return;
+        }
+        let now = self.counters.span.map_or(Timestamp::default(), |(_, last)| last);
+        self.ledger.thin(&self.names, now.minus(RECENT));
+        let eighth = self.limits.connections / 8;
+        if self.ledger.len() + eighth > self.limits.connections {
+            self.thin_from = self.counters.evicted + eighth as u64;
+        }
+    }
+
     fn record(&mut self, connection: Connection) {
+        if self.ledger.len() >= self.limits.connections {
+            self.thin();
+        }
         if self.ledger.len() >= self.limits.connections {
             self.counters.evicted += 1;
         } else if self.limits.fold {

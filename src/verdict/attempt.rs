@@ -11,7 +11,7 @@ use crate::{
     extract::{Connect, Ech, Exchange},
     flow::{Endpoint, Side},
     names::{Candidates, Knowledge},
-    scan::{Census, Connection},
+    scan::{Census, Connection, Repeats},
     verdict::{
         Flag, Inspection, NamedBy, Outcome, Reason, Stage,
         finding::Bytes,
@@ -48,6 +48,8 @@ pub struct Attempt {
     pub last: Stamp,
     /// What else is worth knowing.
     pub flags: Vec<Flag>,
+    /// How many connections it is.
+    pub repeats: Repeats,
     /// True when it failed, but the client succeeded side by side with it or soon after.
     pub made_good: bool,
     /// Others that succeeded just like this one, which stands for them. `bytes` are those of all.
@@ -70,6 +72,7 @@ pub(super) struct Try {
     pub(super) first: Stamp,
     pub(super) client: IpAddr,
     pub(super) last: Timestamp,
+    pub(super) repeats: Repeats,
 }
 
 /// What an attempt wants to reach, as it is reported.
@@ -164,7 +167,7 @@ impl<'v> Viewpoint<'v> {
         let client = client_of(connection, self.profile);
         let local = |side| is_local(connection.key.end(side).addr(), self.profile);
         if local(client.other()) && !local(client) {
-            found.inbound_flows += 1;
+            found.inbound_flows += u64::from(connection.repeats.connections);
             return;
         }
         let flow = self.flow(connection, client);
@@ -324,8 +327,13 @@ impl Flow<'_> {
         let tally = &self.connection.tally;
         let is_tcp = self.connection.key.transport() == Transport::Tcp;
         let packets = [tally.side(self.client).packets, tally.side(self.client.other()).packets];
-        found.midstream_flows += u64::from(self.is_midstream());
-        found.one_sided += u64::from(is_tcp && packets.contains(&0) && self.is_half_heard());
+        let count = u64::from(self.connection.repeats.connections);
+        if self.is_midstream() {
+            found.midstream_flows += count;
+        }
+        if is_tcp && packets.contains(&0) && self.is_half_heard() {
+            found.one_sided += count;
+        }
     }
 
     /// True when one side's packets can only follow on packets of the other side, of which there
@@ -507,6 +515,7 @@ impl Flow<'_> {
             first: tally.first,
             last: tally.last,
             flags,
+            repeats: self.connection.repeats,
             made_good: false,
             again: Vec::new(),
         }
@@ -551,12 +560,13 @@ impl Attempt {
 
     /// How many it stands for, itself included.
     pub fn count(&self) -> u64 {
-        1 + self.again.len() as u64
+        self.tries().map(|one| u64::from(one.repeats.connections)).sum()
     }
 
     /// When each that it stands for was made, and by whom.
     pub(super) fn tries(&self) -> impl Iterator<Item = Try> {
-        let own = Try { first: self.first, client: self.client, last: self.last.time };
+        let Self { first, client, repeats, .. } = *self;
+        let own = Try { first, client, last: self.last.time, repeats };
         std::iter::once(own).chain(self.again.iter().map(|again| again.tried))
     }
 

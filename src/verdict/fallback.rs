@@ -87,7 +87,7 @@ impl Reached {
             }
         }
         found.sort_by_key(|(.., tried, _): &(_, _, Try, Vec<Proof>)| (tried.first, tried.client));
-        for (port, subject, Try { first, client, last }, proofs) in found {
+        for (port, subject, Try { first, client, last, .. }, proofs) in found {
             let Some(proof) = proofs.into_iter().next_back() else { continue };
             let connection = Connection { first: first.time, last, proof, longest: 0 };
             let family = &mut reached.of_family[usize::from(client.is_ipv6())];

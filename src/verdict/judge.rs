@@ -14,20 +14,16 @@ use crate::{
     base::{HostName, Timestamp},
     catalog::{self, Hit, Level, Site, SiteRule, TargetKind},
     decode::Transport,
-    scan::Census,
+    scan::{Census, TRY_GAP},
     verdict::{
         Class, Evidence, Flag, Meaning, NamedBy, Outcome, Proof, RuleFinding, Stage, Verdict,
         advice::advice,
-        attempt::{Attempt, Attempts, attempts, number_destinations},
+        attempt::{Attempt, Attempts, Try, attempts, number_destinations},
         fallback,
         finding::{Bytes, DestinationFinding, Findings, Outcomes, Summary, TargetFinding},
         retry,
     },
 };
-
-/// Tries of one client that follow each other within this time are counted as one attempt: retries,
-/// other addresses, the other address family.
-const RETRY_WINDOW: Duration = Duration::from_secs(30);
 
 /// Tries over IPv4 and IPv6 that begin within this time are one. RFC 8305 section 5 recommends
 /// 250 ms between them.
@@ -216,19 +212,19 @@ struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     /// How many times it was tried: what follows each other closely is one, each client's apart.
     fn tries(&self) -> u64 {
-        let mut all: Vec<_> = self
-            .attempts()
-            .flat_map(|attempt| {
-                let (subject, reached) = (attempt.subject, attempt.is_reached());
-                attempt
-                    .tries()
-                    .map(move |one| (subject, one.client, one.first.time, one.last, reached))
-            })
-            .collect();
-        all.sort_unstable();
+        let chain = |attempt: &Attempt, tried: Try| Chain {
+            subject: attempt.subject,
+            client: tried.client,
+            first: tried.first.time,
+            last: tried.last,
+            reached: attempt.is_reached(),
+            tries: u64::from(tried.repeats.tries),
+        };
+        let each = |attempt: &'a Attempt| attempt.tries().map(move |tried| chain(attempt, tried));
+        let mut all: Vec<_> = self.attempts().flat_map(each).collect();
+        all.sort_unstable_by_key(|one| (one.subject, one.client, one.first, one.last));
         let mut chains: Vec<Chain> = Vec::new();
-        for (subject, client, first, last, reached) in all {
-            let tried = Chain { subject, client, first, last, reached };
+        for tried in all {
             match chains.last_mut().filter(|chain| chain.goes_on(&tried)) {
                 Some(chain) => chain.add(&tried),
                 None => chains.push(tried),
@@ -326,16 +322,25 @@ struct Chain {
     first: Timestamp,
     last: Timestamp,
     reached: bool,
+    /// How many tries it is.
+    tries: u64,
 }
 
 impl Chain {
     /// True when `next`, which begins no sooner, belongs to it.
     fn goes_on(&self, next: &Self) -> bool {
         (self.subject, self.client) == (next.subject, next.client)
-            && next.first.since(self.last) <= RETRY_WINDOW
+            && next.first.since(self.last) <= TRY_GAP
     }
 
     fn add(&mut self, next: &Self) {
+        // Of several that one stands for, the times in between aren't known: what overlaps is taken to
+        // have happened side by side.
+        self.tries = match (next.first <= self.last, next.last <= self.last) {
+            (true, true) if self.tries == 1 => 1,
+            (true, _) => self.tries.max(next.tries),
+            (false, _) => self.tries + next.tries - 1,
+        };
         self.last = self.last.max(next.last);
         self.reached |= next.reached;
     }
@@ -358,7 +363,8 @@ fn count_tries(chains: &[Chain]) -> u64 {
         };
         reached.get(at).is_some_and(near)
     };
-    chains.iter().filter(|chain| chain.reached || !is_part_of_another(chain)).count() as u64
+    let own = chains.iter().filter(|chain| chain.reached || !is_part_of_another(chain));
+    own.map(|chain| chain.tries).sum()
 }
 
 fn judge_rules(matched: &[Matched<'_>], site: &Site) -> Vec<RuleFinding> {
@@ -506,7 +512,7 @@ fn judge_destination(
         bytes.out += attempt.bytes.out;
         bytes.inward += attempt.bytes.inward;
         if let Some(reason) = attempt.reason() {
-            *reasons.entry(reason).or_default() += 1;
+            *reasons.entry(reason).or_default() += attempt.count();
         }
     }
     DestinationFinding {

@@ -7,7 +7,7 @@ use crate::{
     catalog::Profile,
     flow::{IcmpSeen, Mark},
     names::{Knowledge, Lookup, Reply},
-    scan::Census,
+    scan::{Census, Repeats},
     verdict::{
         NamedBy, Outcome, Reason, Stage,
         attempt::Attempt,
@@ -112,6 +112,7 @@ impl Heard<'_> {
             first: stamps.iter().copied().min()?,
             last: stamps.iter().copied().max()?,
             flags: Vec::new(),
+            repeats: Repeats::default(),
             made_good: false,
             again: Vec::new(),
         })

@@ -57,7 +57,7 @@ impl<'r> Repeated<'r> {
             if self.is_special || self.is_reversed(visit) {
                 self.viewpoint.attempts(&self.kind.connection(visit), found);
             } else if serves && !is_local(visit.client.addr(), self.viewpoint.profile) {
-                found.inbound_flows += 1;
+                found.inbound_flows += u64::from(visit.repeats.connections);
             } else {
                 self.add(visit, &mut alike, found);
             }
@@ -86,7 +86,8 @@ impl<'r> Repeated<'r> {
         attempt.bytes.out += visit.bytes[0];
         attempt.bytes.inward += visit.bytes[1];
         let (first, last) = (visit.began(self.kind), visit.last.time);
-        let (tried, proof) = (Try { first, client, last }, visit.proof(self.kind));
+        let (repeats, proof) = (visit.repeats, visit.proof(self.kind));
+        let tried = Try { first, client, last, repeats };
         attempt.again.push(Again { tried, proof, candidates: candidates.names });
     }
 

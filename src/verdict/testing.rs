@@ -3,6 +3,7 @@
 use crate::{
     base::{FrameId, HostName, Stamp, Timestamp},
     decode::Transport,
+    scan::Repeats,
     verdict::{NamedBy, Outcome, Proof, Reason, Result, Stage, attempt::Attempt, finding::Bytes},
 };
 
@@ -36,6 +37,7 @@ pub(super) fn attempt(
         first: at(first),
         last: at(last),
         flags: Vec::new(),
+        repeats: Repeats::default(),
         made_good: false,
         again: Vec::new(),
     }
