@@ -89,6 +89,8 @@ enum Sort {
     NotAllowed,
 }
 
+/// What most names are looked up for.
+const HTTPS: u16 = 443;
 /// Most entries by address or without evaluation that are named as perhaps allowing.
 const MAX_MAYBE: usize = FEW;
 /// More parts than this, by ports or by clients, aren't asked about one by one.
@@ -166,6 +168,47 @@ impl<'a> Policy<'a> {
         client: Option<IpAddr>,
     ) -> (Option<usize>, Vec<usize>) {
         self.decide_among(&self.named(name), addr, service, client)
+    }
+
+    /// What becomes of a name that was only looked up: the entry that lets it pass on some port, and
+    /// entries before it that can't be compared. An entry for everything counts where it has TCP
+    /// 443: that NTP may go anywhere says nothing about a name.
+    pub fn decide_lookup(&self, name: &str, client: IpAddr) -> (Option<usize>, Vec<usize>) {
+        let mut numbers = self.named(Some(name));
+        numbers.extend(self.index.anywhere.iter().chain(&self.index.few_unknown));
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut left = [Ports::all(), Ports::all()];
+        let mut maybe = Vec::new();
+        for number in numbers {
+            let entry = self.entry(number);
+            let rule = &entry.rule;
+            if rule.clients.as_ref().is_some_and(|clients| !clients.has_addr(client)) {
+                continue;
+            }
+            if let To::Unevaluated(..) = entry.to {
+                if maybe.len() < MAX_MAYBE {
+                    maybe.push(number as usize);
+                }
+                continue;
+            }
+            for (left, transport) in left.iter_mut().zip([Transport::Tcp, Transport::Udp]) {
+                if !rule.transports.has(transport) {
+                    continue;
+                }
+                let here = left.intersection(&rule.ports);
+                let counts = match &entry.to {
+                    To::Names(_) => !here.is_empty(),
+                    _ => transport == Transport::Tcp && here.has(HTTPS),
+                };
+                match entry.action {
+                    Action::Allow if counts => return (Some(number as usize), maybe),
+                    Action::Allow => {}
+                    Action::Deny => *left = left.minus(&rule.ports),
+                }
+            }
+        }
+        (None, maybe)
     }
 
     /// The entries that match a name by itself, or can't be compared and may.

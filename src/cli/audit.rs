@@ -1,18 +1,19 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use egress_auditor::{
-    allowlist::LogReader,
+    allowlist::{Allowlist, LogReader, Policy},
     catalog::Site,
     report::{ProfileUsed, Report, Witness, join},
     scan::Census,
     source::InputStats,
-    verdict::{Findings, judge},
+    verdict::{Findings, judge_with},
 };
 
 use super::{
     EXIT_ERROR, Inputs,
     explain::told,
     output::{Format, OutputArgs},
+    permitted::PermittedArgs,
     read::read,
     site::{SiteArgs, read_text, resolvers},
 };
@@ -26,6 +27,7 @@ Examples:
   egress-auditor audit --profile site.toml --format html -o report.html node.pcap
   tcpdump -w - -i eth0 | egress-auditor audit -
   egress-auditor audit --profile site.toml --firewall-log AZFWApplicationRule.json node.pcap
+  egress-auditor audit --profile site.toml --allowlist policy.json --fail-on unexpected node.pcap
   egress-auditor audit -i eth0 --window 60s -o report.txt
 
 Exit codes: 0 nothing found, 1 findings selected by --fail-on, 2 usage or input error (a damaged
@@ -36,6 +38,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(super) site: SiteArgs,
+
+    #[command(flatten)]
+    pub(super) permitted: PermittedArgs,
 
     #[cfg(feature = "live")]
     #[command(flatten)]
@@ -72,15 +77,19 @@ impl Args {
         if let Some(word) = &self.explain {
             return told(word, &[]);
         }
+        self.permitted.check(&self.inputs)?;
         #[cfg(feature = "live")]
         if self.inputs.is_live() {
             return super::watch::run(&self);
         }
-        let (site, _) = self.site.load()?;
+        let (site, tags) = self.site.load()?;
+        let list = self.permitted.read(tags.as_ref())?;
+        let policy = list.as_ref().map(Policy::new);
         let earlier = self.output.baseline()?;
         let reading = read(&self.inputs, resolvers(site.profile()), self.output.quiet, &mut ())?;
-        let findings = judge(&reading.census, &site);
-        let mut report = self.report(&site, &reading.census, &reading.inputs, findings);
+        let findings = judge_with(&reading.census, &site, policy.as_ref());
+        let mut report =
+            self.report(&site, list.as_ref(), &reading.census, &reading.inputs, findings);
         if let Some(earlier) = &earlier {
             report.compare(earlier);
         }
@@ -118,13 +127,15 @@ impl Args {
     pub(super) fn report(
         &self,
         site: &Site,
+        list: Option<&Allowlist>,
         census: &Census,
         inputs: &[InputStats],
         findings: Findings,
     ) -> Report {
         let file = self.site.profile.as_ref().map(|path| path.display().to_string());
         let unbound = site.profile().unbound(site.rules().iter().map(|rule| &rule.rule));
-        let used = ProfileUsed::new(file, site.profile(), &unbound);
+        let mut used = ProfileUsed::new(file, site.profile(), &unbound);
+        self.permitted.note(list, &mut used);
         let mut report = Report::new(inputs, census, used, findings);
         if let Some(name) = &self.node {
             report.name_node(name);

@@ -18,6 +18,7 @@ mod merge;
 mod metrics;
 mod observe;
 mod output;
+mod permitted;
 mod profile;
 mod progress;
 mod read;
@@ -64,7 +65,7 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Audit(audit::Args),
+    Audit(Box<audit::Args>),
     Observe(observe::Args),
     Diff(diff::Args),
     Allowlist(allowlist::Args),

@@ -274,6 +274,8 @@ impl Destination {
         sort(&mut finding.candidates);
         sort(&mut finding.addresses);
         sort(&mut finding.rules);
+        sort(&mut finding.allowed_by);
+        sort(&mut finding.undecided_by);
         sort(&mut finding.clients);
         sort(&mut finding.flags);
         let proof = proof(std::mem::take(&mut finding.evidence), places)?;
@@ -291,6 +293,8 @@ impl Destination {
         mine.class = mine.class.min(theirs.class);
         union(&mut mine.rules, theirs.rules);
         mine.condition = mine.condition.take().max(theirs.condition);
+        union(&mut mine.allowed_by, theirs.allowed_by);
+        union(&mut mine.undecided_by, theirs.undecided_by);
         add(&mut mine.attempts, theirs.attempts);
         for (outcome, count) in theirs.outcomes {
             add(mine.outcomes.entry(outcome).or_default(), count);
