@@ -82,6 +82,32 @@ fn a_baseline_tells_that_it_was_unexpected() {
 }
 
 #[test]
+fn nodes_with_other_lists_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = |node: &str, text: Option<&str>| {
+        let list = text.map(|text| file(folder.path(), &format!("{node}.txt"), text));
+        let list: Vec<&str> = list.iter().flat_map(|list| ["--allowlist", list]).collect();
+        let run = audit(&[&["--node", node, "--format", "json"], &list[..]].concat());
+        file(folder.path(), &format!("{node}.json"), &run.stdout)
+    };
+    let wide = report("wide", Some("*\n"));
+    let narrow = report("narrow", Some("*.example.net\n"));
+    let none = report("none", None);
+    let merged = |reports: &[&str]| -> Value {
+        let run = run(["merge", "--fail-on", "none"].iter().chain(reports));
+        serde_json::from_str(&run.stdout).unwrap()
+    };
+    let both = merged(&[&wide, &narrow]);
+    assert_eq!(both["destinations"][0]["class"], "allowed");
+    assert_eq!(both["destinations"][0]["allowed_by"].as_array().unwrap().len(), 2);
+    assert_eq!(both["nodes"][0]["profile"]["allowlist"]["entries"], 1);
+    // Where one node has no list that permits it, it is unexpected.
+    let all = merged(&[&wide, &narrow, &none]);
+    assert_eq!(all["destinations"][0]["class"], "unexpected");
+    assert_eq!(all["destinations"][0]["allowed_by"], Value::Null);
+}
+
+#[test]
 fn mistakes_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let list = file(folder.path(), "list.csv", "destination,port\na.example,70000\n");

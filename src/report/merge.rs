@@ -9,7 +9,8 @@ use super::{
 use crate::{
     decode::Transport,
     verdict::{
-        DestinationFinding, Evidence, Meaning, RuleFinding, Stage, Summary, TargetFinding, Verdict,
+        Class, DestinationFinding, Evidence, Meaning, RuleFinding, Stage, Summary, TargetFinding,
+        Verdict,
     },
 };
 
@@ -314,6 +315,10 @@ impl Destination {
 
     fn finish(self, offsets: &BTreeMap<String, u32>) -> DestinationEntry {
         let mut finding = self.finding;
+        // What one node's allowlist permits isn't permitted everywhere.
+        if finding.class != Class::Allowed {
+            finding.allowed_by.clear();
+        }
         finding.evidence = evidence(self.proof, offsets);
         DestinationEntry { finding, change: None, nodes: lists(self.nodes) }
     }
