@@ -867,6 +867,44 @@ mod tests {
         }
 
         #[test]
+        fn lookups_are_decided_as_by_trying_all(
+            mut entries in prop::collection::vec(entry(), 0..6),
+            https in prop::collection::vec(any::<bool>(), 6),
+            client in 0..4_u8,
+        ) {
+            for (entry, https) in entries.iter_mut().zip(https) {
+                if https {
+                    let rule = Arc::make_mut(&mut entry.rule);
+                    rule.ports = rule.ports.union(&Ports::one(HTTPS));
+                }
+            }
+            let list = Allowlist { entries, notes: Vec::new() };
+            let policy = Policy::new(&list);
+            let client = IpAddr::from([10, 0, 0, client]);
+            for name in names().iter().filter(|name| name.len() < 4) {
+                let says = |entry: &Entry, port: u16| {
+                    entry.rule.ports.has(port)
+                        && entry.rule.clients.as_ref().is_none_or(|c| c.has_addr(client))
+                        && !entry.except.iter().any(|g| g.matches(name))
+                        && match &entry.to {
+                            To::Names(globs) => globs.iter().any(|g| g.matches(name)),
+                            _ => entry.takes_all_names() || entry.to == To::Any,
+                        }
+                };
+                let permits = |port: u16| {
+                    let saying = list.entries.iter().filter(|entry| says(entry, port));
+                    let mut before = saying.take_while(|entry| entry.action == Action::Allow);
+                    before.any(|entry| matches!(entry.to, To::Names(_)) || port == HTTPS)
+                };
+                let wanted = (1..8).chain([HTTPS]).any(permits);
+                let (by, _) = policy.decide_lookup(name, client);
+                prop_assert_eq!(by.is_some(), wanted, "{}: {:?}", name, by);
+                let allows = |by: usize| list.entries[by].action == Action::Allow;
+                prop_assert!(by.is_none_or(allows));
+            }
+        }
+
+        #[test]
         fn addresses_are_decided_as_by_trying_all(
             entries in prop::collection::vec(entry(), 0..6),
             asked in prop::sample::select(&NETS[..]),
