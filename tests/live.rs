@@ -159,6 +159,29 @@ fn without_output_the_report_is_the_last_line() {
 }
 
 #[test]
+fn hangup_reads_the_allowlist_anew_and_keeps_the_old_when_the_new_is_wrong() {
+    let Some(lab) = Lab::new() else { return };
+    let (profile, output) = (profile(&lab), lab.path("report.json"));
+    let list = lab.path("list.csv");
+    fs::write(&list, "destination,port\n*.example.org,443\n").unwrap();
+    let arguments = ["-i", "eth0", "--profile", &profile, "--allowlist", &list];
+    let arguments = [&arguments[..], &["--format", "json", "-o", &output]].concat();
+    let audit = lab.audit(&arguments);
+    assert!(lab.fetch("telemetry.example.net"));
+    fs::write(&list, "no heading\n").unwrap();
+    audit.signal("HUP");
+    audit.wait_for("stay as they were");
+    fs::write(&list, "destination,port\n*.example.net,443\n").unwrap();
+    audit.signal("HUP");
+    audit.wait_for("read profile, catalogs and allowlist anew");
+    let (code, said) = audit.end();
+    assert_eq!(code, Some(0), "{said}");
+    let report = json(&output);
+    assert_eq!(report["summary"]["unexpected"], 0, "{report}");
+    assert_eq!(report["summary"]["allowed"], 1, "{report}");
+}
+
+#[test]
 fn hangup_reads_the_profile_anew_and_keeps_the_old_when_the_new_is_wrong() {
     let Some(lab) = Lab::new() else { return };
     let profile = profile(&lab);

@@ -191,9 +191,9 @@ impl Entry {
             rule: rule.name.clone(),
             text: self.text.clone(),
             action: self.action,
-            transport: rule.transports.text(),
+            transport: rule.transports.text().to_owned(),
             ports: rule.ports.text(),
-            app: rule.apps.text(),
+            app: rule.apps.text().to_owned(),
             clients: rule
                 .clients
                 .as_ref()
@@ -207,33 +207,35 @@ impl Entry {
 }
 
 /// An entry as reports show it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Origin {
     /// File.
     pub file: String,
     /// 1-based line.
     pub line: usize,
     /// What the rule stands in.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub collection: String,
     /// The rule's name.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rule: String,
     /// The destination as written.
     pub text: String,
     /// Allow or deny.
     pub action: Action,
     /// `tcp`, `udp`, `tcp+udp`.
-    pub transport: &'static str,
+    pub transport: String,
     /// `443`, `80,443`, `8000-8001`, `*`.
     pub ports: String,
     /// `any`, `http`, `https`, `http+https`.
-    pub app: &'static str,
+    pub app: String,
     /// Client prefixes; absent means any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<String>>,
     /// Why it can't be compared.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_evaluated: Option<String>,
 }
 

@@ -89,6 +89,8 @@ enum Sort {
     NotAllowed,
 }
 
+/// What most names are looked up for.
+const HTTPS: u16 = 443;
 /// Most entries by address or without evaluation that are named as perhaps allowing.
 const MAX_MAYBE: usize = FEW;
 /// More parts than this, by ports or by clients, aren't asked about one by one.
@@ -166,6 +168,47 @@ impl<'a> Policy<'a> {
         client: Option<IpAddr>,
     ) -> (Option<usize>, Vec<usize>) {
         self.decide_among(&self.named(name), addr, service, client)
+    }
+
+    /// What becomes of a name that was only looked up: the entry that lets it pass on some port, and
+    /// entries before it that can't be compared. An entry for everything counts where it has TCP
+    /// 443: that NTP may go anywhere says nothing about a name.
+    pub fn decide_lookup(&self, name: &str, client: IpAddr) -> (Option<usize>, Vec<usize>) {
+        let mut numbers = self.named(Some(name));
+        numbers.extend(self.index.anywhere.iter().chain(&self.index.few_unknown));
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut left = [Ports::all(), Ports::all()];
+        let mut maybe = Vec::new();
+        for number in numbers {
+            let entry = self.entry(number);
+            let rule = &entry.rule;
+            if rule.clients.as_ref().is_some_and(|clients| !clients.has_addr(client)) {
+                continue;
+            }
+            if let To::Unevaluated(..) = entry.to {
+                if maybe.len() < MAX_MAYBE {
+                    maybe.push(number as usize);
+                }
+                continue;
+            }
+            for (left, transport) in left.iter_mut().zip([Transport::Tcp, Transport::Udp]) {
+                if !rule.transports.has(transport) {
+                    continue;
+                }
+                let here = left.intersection(&rule.ports);
+                let counts = match &entry.to {
+                    To::Names(_) => !here.is_empty(),
+                    _ => transport == Transport::Tcp && here.has(HTTPS),
+                };
+                match entry.action {
+                    Action::Allow if counts => return (Some(number as usize), maybe),
+                    Action::Allow => {}
+                    Action::Deny => *left = left.minus(&rule.ports),
+                }
+            }
+        }
+        (None, maybe)
     }
 
     /// The entries that match a name by itself, or can't be compared and may.
@@ -821,6 +864,44 @@ mod tests {
             prop_assert_eq!(gaps(&found), gaps(&wanted));
             let rest = |coverage: Coverage| Coverage { gaps: Vec::new(), ..coverage };
             prop_assert_eq!(rest(found), rest(wanted));
+        }
+
+        #[test]
+        fn lookups_are_decided_as_by_trying_all(
+            mut entries in prop::collection::vec(entry(), 0..6),
+            https in prop::collection::vec(any::<bool>(), 6),
+            client in 0..4_u8,
+        ) {
+            for (entry, https) in entries.iter_mut().zip(https) {
+                if https {
+                    let rule = Arc::make_mut(&mut entry.rule);
+                    rule.ports = rule.ports.union(&Ports::one(HTTPS));
+                }
+            }
+            let list = Allowlist { entries, notes: Vec::new() };
+            let policy = Policy::new(&list);
+            let client = IpAddr::from([10, 0, 0, client]);
+            for name in names().iter().filter(|name| name.len() < 4) {
+                let says = |entry: &Entry, port: u16| {
+                    entry.rule.ports.has(port)
+                        && entry.rule.clients.as_ref().is_none_or(|c| c.has_addr(client))
+                        && !entry.except.iter().any(|g| g.matches(name))
+                        && match &entry.to {
+                            To::Names(globs) => globs.iter().any(|g| g.matches(name)),
+                            _ => entry.takes_all_names() || entry.to == To::Any,
+                        }
+                };
+                let permits = |port: u16| {
+                    let saying = list.entries.iter().filter(|entry| says(entry, port));
+                    let mut before = saying.take_while(|entry| entry.action == Action::Allow);
+                    before.any(|entry| matches!(entry.to, To::Names(_)) || port == HTTPS)
+                };
+                let wanted = (1..8).chain([HTTPS]).any(permits);
+                let (by, _) = policy.decide_lookup(name, client);
+                prop_assert_eq!(by.is_some(), wanted, "{}: {:?}", name, by);
+                let allows = |by: usize| list.entries[by].action == Action::Allow;
+                prop_assert!(by.is_none_or(allows));
+            }
         }
 
         #[test]

@@ -174,7 +174,7 @@ fn need_change(row: &NeedChange) -> Row {
 
 fn entry_change(row: &EntryChange) -> Row {
     let part = if row.in_part { " (in part)" } else { "" };
-    let transport = row.entry.transport;
+    let transport = &*row.entry.transport;
     let mut details: Vec<String> =
         row.examples.iter().map(|example| difference(example, transport)).collect();
     details.extend(row.why.iter().map(|why| format!("can't be told: {why}")));

@@ -2,7 +2,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use egress_auditor::{
-    allowlist::LogReader,
+    allowlist::{LogReader, Policy},
     catalog::Site,
     report::{Report, Witness, join},
     scan::Census,
@@ -13,6 +13,7 @@ use super::{
     EXIT_ERROR, Inputs,
     explain::told,
     output::{Format, OutputArgs},
+    permitted::PermittedArgs,
     read::read,
     saved::{self, Saved, SavedInput},
     site::{SiteArgs, read_text, resolvers},
@@ -27,6 +28,7 @@ Examples:
   egress-auditor audit --profile site.toml --format html -o report.html node.pcap
   tcpdump -w - -i eth0 | egress-auditor audit -
   egress-auditor audit --profile site.toml --firewall-log AZFWApplicationRule.json node.pcap
+  egress-auditor audit --profile site.toml --allowlist policy.json --fail-on unexpected node.pcap
   egress-auditor audit -i eth0 --window 60s -o report.txt
 
 Exit codes: 0 nothing found, 1 findings selected by --fail-on, 2 usage or input error (a damaged
@@ -37,6 +39,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(super) site: SiteArgs,
+
+    #[command(flatten)]
+    pub(super) permitted: PermittedArgs,
 
     #[cfg(feature = "live")]
     #[command(flatten)]
@@ -79,14 +84,17 @@ impl Args {
         if let Some(word) = &self.explain {
             return told(word, &[]);
         }
+        self.permitted.check(&self.inputs)?;
         #[cfg(feature = "live")]
         if self.inputs.is_live() {
             return super::watch::run(&self);
         }
-        let (site, _) = self.site.load()?;
+        let (site, tags) = self.site.load()?;
+        let list = self.permitted.read(tags.as_ref())?;
+        let policy = list.as_ref().map(Policy::new);
         let earlier = self.output.baseline()?;
         let reading = read(&self.inputs, resolvers(site.profile()), self.output.quiet, &mut ())?;
-        let mut report = self.report(&site, &reading.census, &reading.inputs);
+        let mut report = self.report(&site, policy.as_ref(), &reading.census, &reading.inputs);
         if let Some(path) = &self.partial {
             let input = |stats: &InputStats| SavedInput { stats: stats.clone(), live: None };
             let inputs = reading.inputs.iter().map(input).collect();
@@ -133,8 +141,15 @@ impl Args {
     }
 
     /// Judges, and puts the report together.
-    pub(super) fn report(&self, site: &Site, census: &Census, inputs: &[InputStats]) -> Report {
-        let mut report = self.site.judge(site, census, inputs);
+    pub(super) fn report(
+        &self,
+        site: &Site,
+        policy: Option<&Policy<'_>>,
+        census: &Census,
+        inputs: &[InputStats],
+    ) -> Report {
+        let mut report = self.site.judge(site, policy, census, inputs);
+        self.permitted.note(policy.map(Policy::list), &mut report.profile);
         if let Some(name) = &self.node {
             report.name_node(name);
         }

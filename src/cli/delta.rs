@@ -35,7 +35,7 @@ pub(crate) struct WindowLine {
     blocked: Vec<DestinationChange>,
     /// Destinations that no rule explains, and that weren't there before.
     unexpected: Vec<DestinationChange>,
-    /// True when profile, catalogs or service tags were read anew since the window before.
+    /// True when profile, catalogs, service tags or allowlist were read anew since the window before.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     reloaded: bool,
     /// Numbers since the capture began.

@@ -85,7 +85,7 @@ pub(crate) struct Args {
 
 /// What the firewall allows.
 #[derive(clap::Args)]
-pub(super) struct AllowlistArgs {
+struct AllowlistArgs {
     /// The firewall's allowlist in its own format, `-` for standard input; repeatable.
     #[arg(
         long,
@@ -95,7 +95,7 @@ pub(super) struct AllowlistArgs {
     allowlist: Vec<PathBuf>,
 
     #[command(flatten)]
-    pub(super) reading: ReadingArgs,
+    reading: ReadingArgs,
 }
 
 /// How allowlists are read.
@@ -246,6 +246,17 @@ impl Args {
 }
 
 impl ReadingArgs {
+    /// True when some option about reading is given.
+    pub(super) fn is_given(&self) -> bool {
+        self.allowlist_format.is_some() || self.fqdn_tags.is_some()
+    }
+
+    /// The file that is read beside the allowlists, if any.
+    #[cfg(feature = "live")]
+    pub(super) fn file(&self) -> Option<&PathBuf> {
+        self.fqdn_tags.as_ref()
+    }
+
     pub(super) fn read(
         &self,
         files: &[PathBuf],

@@ -90,7 +90,7 @@ impl Args {
             None => site.insert(self.site.load()?.0),
         };
         let stats: Vec<_> = inputs.iter().map(|input| input.stats.clone()).collect();
-        let mut report = self.site.judge(site, &census, &stats);
+        let mut report = self.site.judge(site, None, &census, &stats);
         for (shown, input) in report.inputs.iter_mut().zip(inputs) {
             shown.live = input.live;
         }

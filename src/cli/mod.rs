@@ -18,6 +18,7 @@ mod merge;
 mod metrics;
 mod observe;
 mod output;
+mod permitted;
 mod profile;
 mod progress;
 mod read;

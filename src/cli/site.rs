@@ -9,12 +9,13 @@ use std::{
 
 use anyhow::{Context, bail};
 use egress_auditor::{
+    allowlist::Policy,
     catalog::{Catalog, CatalogRef, Profile, ServiceTags, Site, builtin, names},
     flow::Endpoint,
     report::{ProfileUsed, Report},
     scan::Census,
     source::InputStats,
-    verdict::judge,
+    verdict::judge_with,
 };
 
 /// What a site needs.
@@ -56,11 +57,17 @@ impl SiteArgs {
     }
 
     /// The report of what a capture told.
-    pub(super) fn judge(&self, site: &Site, census: &Census, inputs: &[InputStats]) -> Report {
+    pub(super) fn judge(
+        &self,
+        site: &Site,
+        policy: Option<&Policy<'_>>,
+        census: &Census,
+        inputs: &[InputStats],
+    ) -> Report {
         let file = self.profile.as_ref().map(|path| path.display().to_string());
         let unbound = site.profile().unbound(site.rules().iter().map(|rule| &rule.rule));
         let used = ProfileUsed::new(file, site.profile(), &unbound);
-        Report::new(inputs, census, used, judge(census, site))
+        Report::new(inputs, census, used, judge_with(census, site, policy))
     }
 
     /// What [`Self::load`] gives, for a host with these addresses: without a profile, they are local.

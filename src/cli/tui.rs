@@ -198,9 +198,13 @@ impl View {
             || "the first report comes in two seconds".to_owned(),
             |report| {
                 let (required, all) = (report.summary.required, &report.summary);
+                let allowed = match all.allowed {
+                    0 => String::new(),
+                    count => format!(", {count} allowed"),
+                };
                 format!(
                     "required: {} blocked, {} degraded, {} inconclusive, {} reachable, {} not \
-                     exercised; {} unexpected, {} ambiguous",
+                     exercised; {} unexpected, {} ambiguous{allowed}",
                     required.blocked,
                     required.degraded,
                     required.inconclusive,
@@ -340,7 +344,7 @@ fn help(frame: &mut Frame<'_>) {
         "",
         "Tab            the other list",
         "arrows, j k    scroll; also Page Up, Page Down, Home",
-        "r              read profile and catalogs anew (as SIGHUP does)",
+        "r              read profile, catalogs and allowlist anew (as SIGHUP does)",
         "q, Ctrl-C      end with the report",
         "? h F1         this help",
         "",

@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use egress_auditor::{
+    allowlist::{Allowlist, Policy},
     base::{FrameId, Stamp, Timestamp},
     catalog::Site,
     report::{GapSpan, LiveInput, Report},
@@ -43,7 +44,8 @@ use super::{
 pub(super) struct WatchArgs {
     /// Print a line of JSON on standard output for each such stretch of capture time (60s, 5m, 1h),
     /// with -i: what changed, and what was lost. With -o the report of all so far is written at the
-    /// end of each; without, it is the last line. SIGHUP reads profile and catalogs anew.
+    /// end of each; without, it is the last line. SIGHUP reads profile, catalogs and allowlist
+    /// anew.
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "interface")]
     window: Option<Duration>,
 
@@ -94,7 +96,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         super::tui::check()?;
     }
     let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
-    let (site, _) = args.site.load_for(&own)?;
+    let (site, list) = load(args, &own)?;
     let state = args.watch.state.as_deref().map(|path| State::open(path, args)).transpose()?;
     let rings = live.open()?;
     let earlier = args.output.baseline()?;
@@ -104,8 +106,10 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let reload = reload_on_signal()?;
     let shared = Arc::new(Shared::new());
     // From here on there's only one thread and nothing to open, until there are no rights left.
+    let mut files = args.site.files(site.profile());
+    files.extend(args.permitted.files());
     let written = args.watch.state.as_deref();
-    args.watch.sandbox.enter(&args.site.files(site.profile()), written)?;
+    args.watch.sandbox.enter(&files, written)?;
     let (mut state, before) = state.unzip();
     if let (Some(state), Some(before)) = (&mut state, &before) {
         state.write(before).context("--state: cannot go on without")?;
@@ -131,6 +135,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         args,
         own: &own,
         site,
+        list,
         earlier,
         before: None,
         reloaded: false,
@@ -313,6 +318,8 @@ struct Court<'c> {
     args: &'c audit::Args,
     own: &'c [IpAddr],
     site: Site,
+    /// What the firewall permits.
+    list: Option<Arc<Allowlist>>,
     /// What `--baseline` names.
     earlier: Option<Report>,
     before: Option<Arc<Report>>,
@@ -329,8 +336,24 @@ impl Court<'_> {
     /// Judges one snapshot after another. Gives the report of the last.
     fn sit(&mut self, snapshots: &Receiver<Snapshot>) -> anyhow::Result<Arc<Report>> {
         loop {
+            let list = self.list.clone();
+            let policy = list.as_deref().map(Policy::new);
+            match self.session(snapshots, policy.as_ref())? {
+                Some(last) => return Ok(last),
+                None => self.read_anew(),
+            }
+        }
+    }
+
+    /// Judges by the same files. Gives the last report; `None` when they are to be read anew.
+    fn session(
+        &mut self,
+        snapshots: &Receiver<Snapshot>,
+        policy: Option<&Policy<'_>>,
+    ) -> anyhow::Result<Option<Arc<Report>>> {
+        loop {
             if self.reload.swap(false, Ordering::Relaxed) {
-                self.read_anew();
+                return Ok(None);
             }
             let snapshot = match snapshots.recv_timeout(PATIENCE) {
                 Ok(snapshot) => snapshot,
@@ -340,14 +363,14 @@ impl Court<'_> {
                 }
             };
             let (window, last) = (snapshot.window, snapshot.last);
-            let report = Arc::new(self.judge(snapshot));
+            let report = Arc::new(self.judge(snapshot, policy));
             self.shared.set_report(Arc::clone(&report));
             if let (Some(window), true) = (window, self.lines) {
                 self.say(&WindowLine::new(window, self.before.as_deref(), &report, self.reloaded))?;
                 self.reloaded = false;
             }
             if last {
-                return Ok(report);
+                return Ok(Some(report));
             }
             // A full disk may have room again by the next window.
             if let Some(output) = &mut self.output
@@ -369,7 +392,7 @@ impl Court<'_> {
         }
     }
 
-    fn judge(&mut self, snapshot: Snapshot) -> Report {
+    fn judge(&mut self, snapshot: Snapshot, policy: Option<&Policy<'_>>) -> Report {
         let Snapshot { partial, seen, mut live, .. } = snapshot;
         for (stats, seen) in live.iter_mut().zip(seen) {
             let Seen { frames, bytes, span } = seen;
@@ -383,7 +406,7 @@ impl Court<'_> {
         }
         let stats: Vec<_> = inputs.iter().map(|input| input.stats.clone()).collect();
         census.counters.dropped = dropped(&stats);
-        let mut report = self.args.report(&self.site, &census, &stats);
+        let mut report = self.args.report(&self.site, policy, &census, &stats);
         for (shown, input) in report.inputs.iter_mut().zip(&inputs) {
             shown.live.clone_from(&input.live);
         }
@@ -414,21 +437,31 @@ impl Court<'_> {
         SavedInput { stats: stats.input.clone(), live: Some(told) }
     }
 
-    /// Takes profile, catalogs and service tags as they are now, unless something is wrong in them.
+    /// Takes profile, catalogs, service tags and allowlist as they are now, unless something is
+    /// wrong in any of them.
     fn read_anew(&mut self) {
-        match self.args.site.load_for(self.own) {
-            Ok((site, _)) => {
+        match load(self.args, self.own) {
+            Ok((site, list)) => {
                 if resolvers(site.profile()) != resolvers(self.site.profile()) {
                     self.shared
                         .note("changed `network.resolvers` count after a restart only".to_owned());
                 }
-                self.site = site;
+                (self.site, self.list) = (site, list);
                 self.reloaded = true;
-                self.shared.note("read profile and catalogs anew".to_owned());
+                let what = self.what_is_read();
+                self.shared.note(format!("read {what} anew"));
             }
             Err(error) => self.shared.note(format!(
-                "profile and catalogs stay as they were, the new ones can't be used: {error:#}"
+                "{} stay as they were, the new ones can't be used: {error:#}",
+                self.what_is_read()
             )),
+        }
+    }
+
+    fn what_is_read(&self) -> &'static str {
+        match self.list {
+            Some(_) => "profile, catalogs and allowlist",
+            None => "profile and catalogs",
         }
     }
 
@@ -439,6 +472,12 @@ impl Court<'_> {
         out.write_all(&text)?;
         Ok(out.flush()?)
     }
+}
+
+/// The site, and what its firewall permits.
+fn load(args: &audit::Args, own: &[IpAddr]) -> anyhow::Result<(Site, Option<Arc<Allowlist>>)> {
+    let (site, tags) = args.site.load_for(own)?;
+    Ok((site, args.permitted.read(tags.as_ref())?.map(Arc::new)))
 }
 
 /// The whole report on a line.

@@ -18,6 +18,8 @@ pub enum GateClass {
     Ambiguous,
     /// A destination that a rule would explain if its condition were on.
     Conditional,
+    /// A destination that only the firewall's allowlist explains.
+    Allowed,
     /// A destination reached directly, although the profile has a proxy.
     ProxyBypass,
     /// A destination asked of the proxy, although it lies inside.
@@ -32,7 +34,7 @@ pub struct Gate(Vec<GateClass>);
 
 impl GateClass {
     /// Every class.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Blocked,
         Self::Degraded,
         Self::Inconclusive,
@@ -40,6 +42,7 @@ impl GateClass {
         Self::Unexpected,
         Self::Ambiguous,
         Self::Conditional,
+        Self::Allowed,
         Self::ProxyBypass,
         Self::ProxySkipMissed,
         Self::NameUncorroborated,
@@ -55,6 +58,7 @@ impl GateClass {
             Self::Unexpected => "unexpected",
             Self::Ambiguous => "ambiguous",
             Self::Conditional => "conditional",
+            Self::Allowed => "allowed",
             Self::ProxyBypass => "proxy-bypass",
             Self::ProxySkipMissed => "proxy-skip-missed",
             Self::NameUncorroborated => "name-uncorroborated",
@@ -71,6 +75,7 @@ impl GateClass {
             Self::Unexpected => "no rule explains a destination",
             Self::Ambiguous => "a destination has several possible names, or none",
             Self::Conditional => "a rule would explain a destination if its condition were on",
+            Self::Allowed => "only the firewall's allowlist explains a destination",
             Self::ProxyBypass => "a destination was reached past the profile's proxy",
             Self::ProxySkipMissed => "a destination inside was asked of the proxy",
             Self::NameUncorroborated => "a client never resolved the name that it used",
@@ -95,6 +100,7 @@ impl GateClass {
             Self::Unexpected => found.class == Class::Unexpected,
             Self::Ambiguous => found.class == Class::Ambiguous,
             Self::Conditional => found.class == Class::Conditional,
+            Self::Allowed => found.class == Class::Allowed,
             Self::ProxyBypass => flagged(Flag::ProxyBypass),
             Self::ProxySkipMissed => flagged(Flag::ProxySkipMissed),
             Self::NameUncorroborated => flagged(Flag::NameUncorroborated),

@@ -7,7 +7,7 @@ use super::{
     DestinationEntry, Gate, Report, RuleEntry,
     wording::{
         advice, bytes, change, class_name, flag_meaning, frame, limits, nodes, outcomes, patterns,
-        printable, reached_by, service, shortened, show_commands, verdict_name,
+        permits, printable, reached_by, service, shortened, show_commands, verdict_name,
     },
 };
 use crate::verdict::{Evidence, Verdict};
@@ -128,6 +128,7 @@ fn destination_case(found: &DestinationEntry, report: &Report, gate: &Gate) -> C
     for meaning in found.flags.iter().filter_map(|flag| flag_meaning(*flag)) {
         told.push_str(&format!("note: {meaning}\n"));
     }
+    permits(found).iter().for_each(|line| told.push_str(&format!("{line}\n")));
     for (what, value) in
         [("baseline", change(found.change).to_owned()), ("nodes", nodes(&found.nodes))]
     {

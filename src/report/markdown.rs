@@ -3,9 +3,9 @@ use std::io::{self, Write};
 use super::{
     DestinationEntry, Report, RuleEntry, witness,
     wording::{
-        InputText, advice, bytes, change, class_name, flag_meaning, frame, headline, inputs,
-        is_lost_proxy, limits, nodes, outcomes, patterns, printable, profile, reached_by, seen_as,
-        service, shortened, show_commands, unbound, verdict,
+        InputText, advice, allowlist, bytes, change, class_name, flag_meaning, frame, headline,
+        inputs, is_lost_proxy, limits, nodes, outcomes, patterns, permits, printable, profile,
+        reached_by, seen_as, service, shortened, show_commands, unbound, verdict,
     },
 };
 use crate::verdict::{Class, Evidence, Verdict};
@@ -58,10 +58,11 @@ const SECTIONS: [(Verdict, &str); 3] = [
     (Verdict::Inconclusive, "Inconclusive: the packets don't tell"),
 ];
 
-const CLASSES: [(Class, &str); 6] = [
+const CLASSES: [(Class, &str); 7] = [
     (Class::Unexpected, "Unexpected destinations: no rule explains them"),
     (Class::Ambiguous, "Ambiguous destinations: several names are possible, or none"),
     (Class::Conditional, "Conditional destinations: a rule's condition is off"),
+    (Class::Allowed, "Allowed destinations: only the firewall's allowlist explains them"),
     (Class::Required, "Required destinations"),
     (Class::Recommended, "Recommended destinations"),
     (Class::Internal, "Internal destinations"),
@@ -84,9 +85,9 @@ fn head(report: &Report, out: &mut impl Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "| destinations | unexpected | ambiguous | conditional | internal |\n\
-         |---|---:|---:|---:|---:|\n| | {} | {} | {} | {} |\n",
-        seen.unexpected, seen.ambiguous, seen.conditional, seen.internal
+        "| destinations | unexpected | ambiguous | conditional | allowed | internal |\n\
+         |---|---:|---:|---:|---:|---:|\n| | {} | {} | {} | {} | {} |\n",
+        seen.unexpected, seen.ambiguous, seen.conditional, seen.allowed, seen.internal
     )?;
     for InputText { path, size, damage, notes } in inputs(report) {
         writeln!(out, "- Capture {}: {}", code(&path), plain(&size))?;
@@ -97,6 +98,10 @@ fn head(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "- Profile {}", plain(&profile(report)))?;
     unbound(report).iter().try_for_each(|lack| writeln!(out, "- {}", code(lack)))?;
+    if let Some((used, notes)) = allowlist(report) {
+        writeln!(out, "- Allowlist {}", plain(&used))?;
+        notes.iter().try_for_each(|note| writeln!(out, "  - {}", plain(note)))?;
+    }
     if !report.nodes.is_empty() {
         let names: Vec<_> = report.nodes.iter().map(|node| &node.name).collect();
         writeln!(out, "- {} nodes: {}", names.len(), code(&shortened(&names)))?;
@@ -191,6 +196,7 @@ fn notes(found: &DestinationEntry) -> String {
         notes.push(format!("DNS gave this address for {}", shortened(&found.candidates)));
     }
     notes.extend(found.condition.as_ref().map(|condition| format!("condition: {condition}")));
+    notes.extend(permits(found));
     let change = change(found.change);
     notes.extend((!change.is_empty()).then(|| change.to_owned()));
     notes.extend((!found.nodes.is_empty()).then(|| nodes(&found.nodes)));

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     decode::Transport,
     verdict::{
-        DestinationFinding, Evidence, Meaning, RuleFinding, Stage, Summary, TargetFinding, Verdict,
+        Class, DestinationFinding, Evidence, Meaning, RuleFinding, Stage, Summary, TargetFinding,
+        Verdict,
     },
 };
 
@@ -274,6 +275,8 @@ impl Destination {
         sort(&mut finding.candidates);
         sort(&mut finding.addresses);
         sort(&mut finding.rules);
+        sort(&mut finding.allowed_by);
+        sort(&mut finding.undecided_by);
         sort(&mut finding.clients);
         sort(&mut finding.flags);
         let proof = proof(std::mem::take(&mut finding.evidence), places)?;
@@ -291,6 +294,8 @@ impl Destination {
         mine.class = mine.class.min(theirs.class);
         union(&mut mine.rules, theirs.rules);
         mine.condition = mine.condition.take().max(theirs.condition);
+        union(&mut mine.allowed_by, theirs.allowed_by);
+        union(&mut mine.undecided_by, theirs.undecided_by);
         add(&mut mine.attempts, theirs.attempts);
         for (outcome, count) in theirs.outcomes {
             add(mine.outcomes.entry(outcome).or_default(), count);
@@ -310,6 +315,10 @@ impl Destination {
 
     fn finish(self, offsets: &BTreeMap<String, u32>) -> DestinationEntry {
         let mut finding = self.finding;
+        // What one node's allowlist permits isn't permitted everywhere.
+        if finding.class != Class::Allowed {
+            finding.allowed_by.clear();
+        }
         finding.evidence = evidence(self.proof, offsets);
         DestinationEntry { finding, change: None, nodes: lists(self.nodes) }
     }

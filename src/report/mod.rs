@@ -31,7 +31,7 @@ pub use self::{
     markdown::write_markdown,
     merge::{Fleet, MergeError},
     ndjson::write_ndjson,
-    profile::{NetworkUsed, ProfileUsed},
+    profile::{AllowlistUsed, NetworkUsed, ProfileUsed},
     sarif::write_sarif,
     schema::{observation_schema, profile_schema, report_schema},
     text::{Detail, TextOptions, write_text, write_text_with},

@@ -3,7 +3,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::{Cloud, Param, Profile};
+use crate::{
+    allowlist::{Allowlist, To},
+    catalog::{Cloud, Param, Profile},
+};
 
 /// The profile as used, in the words of its file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +30,22 @@ pub struct ProfileUsed {
     /// Parameters that the applying rules mention and that have no value: names match any one
     /// label, addresses match nothing.
     pub unbound: Vec<String>,
+    /// What the firewall permits; absent when no allowlist was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowlist: Option<AllowlistUsed>,
+}
+
+/// An allowlist as used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct AllowlistUsed {
+    /// Its files, as the user named them: together they are one policy.
+    pub files: Vec<String>,
+    /// How many entries they have.
+    pub entries: usize,
+    /// Those that can't be compared: what they decide isn't known.
+    pub not_evaluated: usize,
+    /// What is worth knowing before the result is trusted.
+    pub notes: Vec<String>,
 }
 
 /// The network part of a profile as used.
@@ -81,7 +100,17 @@ impl ProfileUsed {
             },
             roles: profile.roles.iter().map(|(role, nets)| (role.clone(), texts(nets))).collect(),
             unbound: texts(unbound),
+            allowlist: None,
         }
+    }
+}
+
+impl AllowlistUsed {
+    /// What was read from these files.
+    pub fn new(files: Vec<String>, list: &Allowlist) -> Self {
+        let unknown = list.entries.iter().filter(|entry| matches!(entry.to, To::Unevaluated(..)));
+        let (entries, not_evaluated) = (list.entries.len(), unknown.count());
+        Self { files, entries, not_evaluated, notes: list.notes.clone() }
     }
 }
 

@@ -55,10 +55,11 @@ pub fn write_sarif(report: &Report, gate: &Gate, out: &mut impl Write) -> io::Re
     out.write_all(b"\n")
 }
 
-const CLASSES: [(Class, &str); 6] = [
+const CLASSES: [(Class, &str); 7] = [
     (Class::Unexpected, "No rule explains the destination."),
     (Class::Ambiguous, "The destination has several possible names, or none that can be known."),
     (Class::Conditional, "A rule would explain the destination if its condition were on."),
+    (Class::Allowed, "No rule explains the destination, but the firewall's allowlist permits it."),
     (Class::Required, "A required rule explains the destination."),
     (Class::Recommended, "A recommended rule explains the destination."),
     (Class::Internal, "The destination is inside the site."),
@@ -147,7 +148,7 @@ fn destination_result(
         _ if gate.fails_destination(found) => "fail",
         Class::Unexpected => "fail",
         Class::Ambiguous | Class::Conditional => "review",
-        Class::Required | Class::Recommended | Class::Internal => "informational",
+        Class::Allowed | Class::Required | Class::Recommended | Class::Internal => "informational",
     };
     let text = format!(
         "{} {}: {}, {} ({}) from {}.",
@@ -172,6 +173,8 @@ fn destination_result(
         "bytes": found.bytes,
         "clients": found.clients,
         "flags": found.flags,
+        "allowed_by": found.allowed_by,
+        "undecided_by": found.undecided_by,
         "commands": show_commands(&found.evidence, report),
         "nodes": found.nodes,
     });

@@ -3,9 +3,9 @@ use std::io::{self, Write};
 use super::{
     DestinationEntry, Report, RuleEntry, witness,
     wording::{
-        InputText, advice, bytes, change, class_name, flag_meaning, frame, inputs, is_lost_proxy,
-        limits, named_by, nodes, outcomes, patterns, printable, profile, reached_by, seen_as,
-        service, shortened, show_commands, spaced, unbound, verdict,
+        InputText, advice, allowlist, bytes, change, class_name, flag_meaning, frame, inputs,
+        is_lost_proxy, limits, named_by, nodes, outcomes, patterns, permits, printable, profile,
+        reached_by, seen_as, service, shortened, show_commands, spaced, unbound, verdict,
     },
 };
 use crate::verdict::{Class, Evidence, Flag, RuleFinding, Verdict};
@@ -70,8 +70,8 @@ const CLASSES: [(Class, &str); 3] = [
     (Class::Conditional, "CONDITIONAL: a rule would explain these if its condition were on"),
 ];
 
-/// Destinations that are as they should be.
-const EXPECTED: [Class; 3] = [Class::Required, Class::Recommended, Class::Internal];
+/// Destinations that are as they should be, as far as the catalogs or the firewall's owner know.
+const EXPECTED: [Class; 4] = [Class::Allowed, Class::Required, Class::Recommended, Class::Internal];
 
 /// SGR parameters (ECMA-48 section 8.3.117).
 #[derive(Clone, Copy)]
@@ -117,11 +117,16 @@ impl<'r, W: Write> Text<'r, W> {
         if let Some(witness) = &self.report.firewall_log {
             witness::write(witness, self.out)?;
         }
+        if self.options.detail != Detail::Verbose {
+            let title = "ALLOWED: only the firewall's allowlist explains these";
+            self.explained(title, &[Class::Allowed])?;
+        }
         self.list(Verdict::Reachable, "REACHABLE")?;
         self.list(Verdict::NotExercised, "NOT EXERCISED: nobody tried while the capture ran")?;
         if self.options.detail == Detail::Verbose {
             self.list(Verdict::NotApplicable, "NOT APPLICABLE: the rule's condition is off")?;
-            self.expected()?;
+            let title = "EXPLAINED: rules, the allowlist or the profile account for these";
+            self.explained(title, &EXPECTED)?;
         }
         self.gone()
     }
@@ -183,6 +188,10 @@ impl<'r, W: Write> Text<'r, W> {
         for lack in unbound(report) {
             writeln!(self.out, "            {lack}")?;
         }
+        if let Some((used, notes)) = allowlist(report) {
+            writeln!(self.out, "  allowlist {used}")?;
+            notes.iter().try_for_each(|note| writeln!(self.out, "            {note}"))?;
+        }
         let limits = limits(report);
         if !limits.is_empty() {
             writeln!(self.out, "  coverage  {}", limits.join("; "))?;
@@ -198,6 +207,9 @@ impl<'r, W: Write> Text<'r, W> {
         let (rules, seen) = (report.summary.required, &report.summary);
         let blocked = self.paint_if(rules.blocked, "blocked", Style::Red);
         let degraded = self.paint_if(rules.degraded, "degraded", Style::Yellow);
+        // Without an allowlist there can't be any.
+        let has_list = report.profile.allowlist.is_some() || seen.allowed > 0;
+        let allowed = if has_list { format!("{} allowed, ", seen.allowed) } else { String::new() };
         writeln!(
             self.out,
             "  required  {blocked}, {degraded}, {} inconclusive, {} reachable, {} not exercised",
@@ -205,7 +217,7 @@ impl<'r, W: Write> Text<'r, W> {
         )?;
         writeln!(
             self.out,
-            "  seen      {}, {} ambiguous, {} conditional, {} internal destinations",
+            "  seen      {}, {} ambiguous, {} conditional, {allowed}{} internal destinations",
             self.paint_if(seen.unexpected, "unexpected", Style::Yellow),
             seen.ambiguous,
             seen.conditional,
@@ -285,6 +297,7 @@ impl<'r, W: Write> Text<'r, W> {
             let (rule, condition) = (printable(rule), printable(condition));
             writeln!(self.out, "    {rule} applies when: {condition}")?;
         }
+        permits(found).iter().try_for_each(|line| writeln!(self.out, "    {line}"))?;
         self.marks(change(found.change), &nodes(&found.nodes))?;
         for meaning in found.flags.iter().filter_map(|flag| flag_meaning(*flag)) {
             writeln!(self.out, "    note: {meaning}")?;
@@ -330,14 +343,14 @@ impl<'r, W: Write> Text<'r, W> {
         Ok(())
     }
 
-    /// Destinations that rules or the profile explain, a line each.
-    fn expected(&mut self) -> io::Result<()> {
-        let fits = |found: &&DestinationEntry| EXPECTED.contains(&found.class);
+    /// Destinations that something explains, a line each, and the allowlist's entries.
+    fn explained(&mut self, title: &str, classes: &[Class]) -> io::Result<()> {
+        let fits = |found: &&DestinationEntry| classes.contains(&found.class);
         let found: Vec<_> = self.report.destinations.iter().filter(fits).collect();
         if found.is_empty() {
             return Ok(());
         }
-        self.title("EXPLAINED: rules or the profile account for these", found.len(), Style::Green)?;
+        self.title(title, found.len(), Style::Green)?;
         for found in found {
             let line = format!(
                 "{:<11} {:<13} {} {}, {} out, {} in",
@@ -349,6 +362,7 @@ impl<'r, W: Write> Text<'r, W> {
                 bytes(found.bytes.inward)
             );
             writeln!(self.out, "  {}", self.fitted(&line, 2))?;
+            permits(found).iter().try_for_each(|line| writeln!(self.out, "    {line}"))?;
         }
         Ok(())
     }

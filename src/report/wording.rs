@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Change, DestinationEntry, LiveInput, NodesByVerdict, Report, RuleEntry};
 use crate::{
+    allowlist::{Action, Origin},
     catalog::Param,
     verdict::{Class, Evidence, Flag, NamedBy, Outcome, Outcomes, TargetFinding, Verdict},
 };
@@ -117,6 +118,39 @@ pub(super) fn profile(report: &Report) -> String {
         list(&used.catalogs),
         list(&used.features)
     )
+}
+
+/// The firewall's allowlist, if there is one, and what is worth knowing of it.
+pub(super) fn allowlist(report: &Report) -> Option<(String, Vec<String>)> {
+    let used = report.profile.allowlist.as_ref()?;
+    let unknown = match used.not_evaluated {
+        0 => String::new(),
+        count => format!(", {count} of them can't be compared"),
+    };
+    let entries = match used.entries {
+        1 => "1 entry".to_owned(),
+        count => format!("{count} entries"),
+    };
+    let text = format!("{}: {entries}{unknown}", shortened(&used.files));
+    let mut notes: Vec<_> = used.notes.iter().take(SHOWN).map(|note| printable(note)).collect();
+    let more = used.notes.len().saturating_sub(SHOWN);
+    notes.extend((more > 0).then(|| format!("and {more} more notes")));
+    Some((text, notes))
+}
+
+/// What the allowlist's entries say of a destination.
+pub(super) fn permits(found: &DestinationEntry) -> Vec<String> {
+    let by = found.allowed_by.iter().map(|entry| format!("allowlist: {entry}"));
+    let may = |entry: &Origin| {
+        let what = match entry.action {
+            Action::Allow => "may be allowed",
+            Action::Deny => "may be denied",
+        };
+        let why = entry.not_evaluated.as_deref().map_or(String::new(), |why| format!(": {why}"));
+        format!("allowlist: {what}, {entry}{why}")
+    };
+    let told = by.chain(found.undecided_by.iter().map(may));
+    told.map(|line| printable(&line)).collect()
 }
 
 /// Parameters without a value, and what that does.
@@ -266,6 +300,7 @@ pub(super) const fn class_name(class: Class) -> &'static str {
         Class::Unexpected => "unexpected",
         Class::Ambiguous => "ambiguous",
         Class::Conditional => "conditional",
+        Class::Allowed => "allowed",
         Class::Required => "required",
         Class::Recommended => "recommended",
         Class::Internal => "internal",

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    allowlist::Origin,
     base::{HostName, Timestamp},
     catalog::{Level, Source},
     decode::Transport,
@@ -43,6 +44,8 @@ pub enum Class {
     Ambiguous,
     /// A rule would explain it, but its condition is off.
     Conditional,
+    /// No rule explains it, but the firewall's allowlist permits it.
+    Allowed,
     /// A rule requires it.
     Required,
     /// A rule recommends it.
@@ -188,6 +191,13 @@ pub struct DestinationFinding {
     pub rules: Vec<String>,
     /// The condition that would explain it.
     pub condition: Option<String>,
+    /// The allowlist's entries that permit it, where no rule explains it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_by: Vec<Origin>,
+    /// The allowlist's entries that can't be compared and may decide otherwise than its class says,
+    /// where no rule explains it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecided_by: Vec<Origin>,
     /// Tries that follow each other closely are one.
     pub attempts: u64,
     /// Connections and failed lookups, by outcome.
@@ -257,6 +267,9 @@ pub struct Summary {
     pub ambiguous: u64,
     /// Destinations that a rule would explain if its condition were on.
     pub conditional: u64,
+    /// Destinations that only the firewall's allowlist explains.
+    #[serde(default)]
+    pub allowed: u64,
     /// Destinations inside the site.
     pub internal: u64,
 }
@@ -279,6 +292,7 @@ impl Summary {
                 Class::Unexpected => summary.unexpected += 1,
                 Class::Ambiguous => summary.ambiguous += 1,
                 Class::Conditional => summary.conditional += 1,
+                Class::Allowed => summary.allowed += 1,
                 Class::Internal => summary.internal += 1,
                 Class::Required | Class::Recommended => {}
             }

@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::{
+    allowlist::Policy,
     base::{HostName, Timestamp},
     catalog::{self, Hit, Level, Site, SiteRule, TargetKind},
     decode::Transport,
@@ -21,6 +22,7 @@ use crate::{
         attempt::{Attempt, Attempts, Try, attempts, number_destinations},
         fallback,
         finding::{Bytes, DestinationFinding, Findings, Outcomes, Summary, TargetFinding},
+        permit::{Permit, Permits, rule_transport},
         retry,
     },
 };
@@ -34,6 +36,12 @@ const MAX_EVIDENCE: usize = 6;
 
 /// Judges what a capture told by a site's rules. Pure: the same input gives the same findings.
 pub fn judge(census: &Census, site: &Site) -> Findings {
+    judge_with(census, site, None)
+}
+
+/// The same with what the firewall's allowlist permits: of destinations that no rule explains,
+/// those are [`Class::Allowed`]. It changes no verdict.
+pub fn judge_with(census: &Census, site: &Site, policy: Option<&Policy<'_>>) -> Findings {
     let Attempts { mut all, midstream_flows, one_sided, inbound_flows } =
         attempts(census, site.profile());
     all.sort_by(|a, b| {
@@ -43,14 +51,19 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
     number_destinations(&mut all);
     retry::mark(&mut all);
     fallback::mark(&mut all);
-    let mut lookup = Lookup { site, of_attempts: HashMap::default(), known: HashMap::default() };
+    let mut lookup = Lookup {
+        site,
+        of_attempts: HashMap::default(),
+        known: HashMap::default(),
+        permits: Permits::new(policy),
+    };
     let matched: Vec<Matched<'_>> = all
         .iter()
         .enumerate()
         .map(|(index, attempt)| Matched::new(index, attempt, &mut lookup))
         .collect();
     let rules = judge_rules(&matched, site);
-    let destinations = judge_destinations(&matched, site);
+    let destinations = judge_destinations(&matched, site, &lookup.permits);
     let summary = Summary::count(
         rules.iter().map(|rule| (rule.level, rule.verdict)),
         destinations.iter().map(|found| found.class),
@@ -78,14 +91,15 @@ struct Matched<'a> {
     /// Matching targets, the most specific first.
     hits: Rc<[Hit]>,
     class: Class,
+    /// What the allowlist says, where no rule explains it.
+    permit: Option<Rc<Permit>>,
 }
 
 impl<'a> Matched<'a> {
-    fn new(index: usize, attempt: &'a Attempt, rules: &mut Lookup<'_>) -> Self {
-        let site = rules.site;
+    fn new(index: usize, attempt: &'a Attempt, rules: &mut Lookup<'_, '_>) -> Self {
         let (addr, service) = (attempt.addr, attempt.service);
         let hits = rules.of(attempt);
-        let mut class = classify(attempt, &hits, site);
+        let mut explaining = Rc::clone(&hits);
         // HTTP/3 is another way to an HTTPS destination (RFC 9114 section 3.1): it explains the
         // traffic, but the rule asks for TCP.
         if hits.is_empty()
@@ -93,30 +107,31 @@ impl<'a> Matched<'a> {
             && let Some((Transport::Udp, port)) = attempt.service
         {
             let tcp = Some((Transport::Tcp, port));
-            let https = rules.find(attempt.client, attempt.name.as_ref(), None, tcp);
-            class = classify(attempt, &https, site);
+            explaining = rules.find(attempt.client, attempt.name.as_ref(), None, tcp);
         }
+        let (mut class, permit) = rules.classify(attempt, attempt.name.as_ref(), &explaining);
         // Without a name of its own, a connection to a shared address may be any of them.
         let guessed = matches!(attempt.named_by, NamedBy::Dns | NamedBy::DnsOtherClient);
         if guessed && attempt.candidates.len() > 1 {
             let differs = attempt.candidates.iter().any(|name| {
                 let other = rules.find(attempt.client, Some(name), addr, service);
-                classify(attempt, &other, site) != class
+                rules.classify(attempt, Some(name), &other).0 != class
                     || other.first().map(|hit| hit.rule) != hits.first().map(|hit| hit.rule)
             });
             if differs {
                 class = Class::Ambiguous;
             }
         }
-        Self { index, attempt, hits, class }
+        Self { index, attempt, hits, class, permit }
     }
 }
 
 /// What the rules say, remembered: most attempts repeat others.
-struct Lookup<'s> {
+struct Lookup<'s, 'p> {
     site: &'s Site,
     of_attempts: HashMap<Tried, Rc<[Hit]>, RandomState>,
     known: HashMap<Asked, Rc<[Hit]>, RandomState>,
+    permits: Permits<'p>,
 }
 
 /// Transport and port.
@@ -128,7 +143,23 @@ type Tried = (IpAddr, u32, Option<IpAddr>, Service);
 /// Who asks, for which name or address and service.
 type Asked = (IpAddr, Option<HostName>, Option<IpAddr>, Service);
 
-impl Lookup<'_> {
+impl Lookup<'_, '_> {
+    /// The class of an attempt if it was for this name, and what the allowlist says where no rule
+    /// explains it.
+    fn classify(
+        &mut self,
+        attempt: &Attempt,
+        name: Option<&HostName>,
+        hits: &[Hit],
+    ) -> (Class, Option<Rc<Permit>>) {
+        let class = classify(attempt, hits, self.site);
+        let permit = match class {
+            Class::Unexpected => self.permits.of(attempt, name),
+            _ => None,
+        };
+        (permit.as_ref().map_or(class, |permit| permit.class()), permit)
+    }
+
     fn of(&mut self, attempt: &Attempt) -> Rc<[Hit]> {
         let asked = (attempt.client, attempt.subject, attempt.addr, attempt.service);
         let found = self.of_attempts.entry(asked).or_insert_with(|| {
@@ -152,13 +183,6 @@ impl Lookup<'_> {
             self.site.find(client, name.map(|name| &**name), addr, service).into()
         });
         Rc::clone(found)
-    }
-}
-
-fn rule_transport(transport: Transport) -> catalog::Transport {
-    match transport {
-        Transport::Tcp => catalog::Transport::Tcp,
-        Transport::Udp => catalog::Transport::Udp,
     }
 }
 
@@ -462,7 +486,11 @@ fn combine(verdicts: impl Iterator<Item = Verdict>, alternatives: bool) -> Verdi
     tried.into_iter().min().unwrap_or(Verdict::NotExercised)
 }
 
-fn judge_destinations(matched: &[Matched<'_>], site: &Site) -> Vec<DestinationFinding> {
+fn judge_destinations(
+    matched: &[Matched<'_>],
+    site: &Site,
+    permits: &Permits<'_>,
+) -> Vec<DestinationFinding> {
     let mut by_destination: HashMap<_, Gathered<'_>, RandomState> = HashMap::default();
     for one in matched {
         let key = (one.attempt.subject, one.attempt.service);
@@ -470,7 +498,7 @@ fn judge_destinations(matched: &[Matched<'_>], site: &Site) -> Vec<DestinationFi
     }
     let mut findings: Vec<_> = by_destination
         .iter()
-        .map(|((_, service), found)| judge_destination(*service, found, site))
+        .map(|((_, service), found)| judge_destination(*service, found, site, permits))
         .collect();
     findings.sort_by(|a, b| {
         let key = |one: &DestinationFinding| (one.class, one.transport, one.port);
@@ -484,6 +512,7 @@ fn judge_destination(
     service: Option<(Transport, u16)>,
     found: &Gathered<'_>,
     site: &Site,
+    permits: &Permits<'_>,
 ) -> DestinationFinding {
     let verdict = found.verdict_with_fallback();
     let attempts = || found.attempts();
@@ -506,6 +535,9 @@ fn judge_destination(
     }
     // The worst class wins: Unexpected comes first in the order of classes.
     let class = found.matched.iter().map(|one| one.class).min().unwrap_or(Class::Unexpected);
+    let decisive = found.matched.iter().filter(|one| one.class == class);
+    let (allowed_by, undecided_by) =
+        permits.shown(decisive.filter_map(|one| one.permit.as_deref()));
     let mut bytes = Bytes::default();
     let mut reasons = BTreeMap::new();
     for attempt in attempts() {
@@ -528,6 +560,8 @@ fn judge_destination(
         class,
         condition: (class == Class::Conditional).then(|| condition(&hits, site)).flatten(),
         rules,
+        allowed_by,
+        undecided_by,
         attempts: found.tries(),
         outcomes: found.outcomes(),
         reasons,
@@ -566,4 +600,110 @@ fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
     items.sort_unstable();
     items.dedup();
     items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        allowlist::{Allowlist, Context, Input, Origin},
+        catalog::{Profile, builtin},
+        verdict::{Outcome, testing},
+    };
+
+    const WEB: Option<(Transport, u16)> = Some((Transport::Tcp, 443));
+
+    fn tried(name: &str, service: Option<(Transport, u16)>) -> Attempt {
+        testing::attempt("10.0.0.1", name, service, Outcome::Established, (0, 1))
+    }
+
+    /// The class with this allowlist, and the lines of the entries that allow it, or may.
+    fn class(attempt: &Attempt, list: &str) -> (Class, Vec<usize>, Vec<usize>) {
+        let profile = "[network]\ninternal = [\"203.0.113.64/26\"]";
+        let profile = Profile::parse(profile, "p").unwrap();
+        let site = Site::new(&[builtin("aks").unwrap()], profile, None);
+        let inputs = [Input { file: "list", text: list, format: None }];
+        let list = Allowlist::read(&inputs, Context::default()).unwrap();
+        let policy = Policy::new(&list);
+        let mut lookup = Lookup {
+            site: &site,
+            of_attempts: HashMap::default(),
+            known: HashMap::default(),
+            permits: Permits::new(Some(&policy)),
+        };
+        let matched = Matched::new(0, attempt, &mut lookup);
+        let (by, undecided) = lookup.permits.shown(matched.permit.as_deref().into_iter());
+        let lines = |origins: Vec<Origin>| origins.into_iter().map(|origin| origin.line);
+        (matched.class, lines(by).collect(), lines(undecided).collect())
+    }
+
+    #[test]
+    fn the_allowlist_explains_what_no_rule_does() {
+        let list = "# ours\n*.example.net:443\n198.51.100.0/24\n203.0.113.64/26\n";
+        let telemetry = tried("telemetry.example.net", WEB);
+        assert_eq!(class(&telemetry, list), (Class::Allowed, vec![2], vec![]));
+        assert_eq!(class(&telemetry, "example.net:443\n").0, Class::Unexpected);
+        // Other ports, and UDP where the list has TCP only, aren't permitted.
+        let other = tried("telemetry.example.net", Some((Transport::Tcp, 8443)));
+        assert_eq!(class(&other, list).0, Class::Unexpected);
+        let quic = Attempt {
+            named_by: NamedBy::QuicSni,
+            ..tried("telemetry.example.net", Some((Transport::Udp, 443)))
+        };
+        let csv = "destination,port,protocol,action\n*.example.net,443,tcp,allow\n";
+        assert_eq!(class(&quic, csv).0, Class::Unexpected);
+        assert_eq!(class(&telemetry, csv).0, Class::Allowed);
+        // By address, with a name or without.
+        let addr = Some("198.51.100.7".parse().unwrap());
+        for name in [None, HostName::parse(b"other.example.org")] {
+            let attempt = Attempt { addr, name, ..tried("x", WEB) };
+            assert_eq!(class(&attempt, list), (Class::Allowed, vec![3], vec![]));
+        }
+        // Rules and the site's own networks come first.
+        assert_eq!(class(&tried("mcr.microsoft.com", WEB), "*\n").0, Class::Required);
+        let inside = Attempt { addr: Some("203.0.113.70".parse().unwrap()), ..tried("x.y", WEB) };
+        assert_eq!(class(&inside, list).0, Class::Internal);
+    }
+
+    #[test]
+    fn what_the_allowlist_denies_or_cannot_tell_stays_unexpected() {
+        let telemetry = tried("telemetry.example.net", WEB);
+        let denied = "destination,port,action\nbad.example.net,443,deny\n*.example.net,443,allow\n";
+        assert_eq!(class(&telemetry, denied), (Class::Allowed, vec![3], vec![]));
+        assert_eq!(class(&tried("bad.example.net", WEB), denied).0, Class::Unexpected);
+        let tag = r#"{"ruleCollections": [{"name": "c", "priority": 100,
+            "ruleCollectionType": "FirewallPolicyFilterRuleCollection",
+            "action": {"type": "Allow"}, "rules": [{"name": "r", "ruleType": "NetworkRule",
+            "ipProtocols": ["TCP"], "sourceAddresses": ["*"],
+            "destinationAddresses": ["AzureCloud.westeurope"], "destinationPorts": ["443"]}]}]}"#;
+        let (told, by, undecided) = class(&telemetry, tag);
+        assert_eq!((told, by.len(), undecided.len()), (Class::Unexpected, 0, 1));
+    }
+
+    #[test]
+    fn candidates_are_ambiguous_only_where_the_allowlist_tells_them_apart() {
+        let names = ["a.example.net", "b.example.net"].map(|n| HostName::parse(n.as_bytes()));
+        let guessed = Attempt {
+            named_by: NamedBy::Dns,
+            candidates: names.into_iter().flatten().collect(),
+            ..tried("a.example.net", WEB)
+        };
+        assert_eq!(class(&guessed, "a.example.net\n").0, Class::Ambiguous);
+        assert_eq!(class(&guessed, "a.example.net\nb.example.net\n").0, Class::Allowed);
+        assert_eq!(class(&guessed, "c.example.net\n").0, Class::Unexpected);
+        // Its name isn't known, and a rule may ask for it.
+        let midstream = Attempt { name: None, flags: vec![Flag::Midstream], ..tried("x", WEB) };
+        assert_eq!(class(&midstream, "*\n").0, Class::Ambiguous);
+    }
+
+    #[test]
+    fn a_name_only_looked_up_is_allowed_on_some_port() {
+        let lookup = Attempt { addr: None, ..tried("mail.example.net", None) };
+        assert_eq!(class(&lookup, "mail.example.net:587\n").0, Class::Allowed);
+        assert_eq!(class(&lookup, "*:443\n").0, Class::Allowed);
+        // That NTP may go anywhere says nothing about names.
+        assert_eq!(class(&lookup, "*:123/udp\n").0, Class::Unexpected);
+        let list = "destination,port,action\nmail.example.net,*,deny\n*.example.net,587,allow\n";
+        assert_eq!(class(&lookup, list).0, Class::Unexpected);
+    }
 }

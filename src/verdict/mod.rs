@@ -9,6 +9,7 @@ mod inspection;
 mod judge;
 mod lookup;
 mod outcome;
+mod permit;
 mod repeated;
 mod retry;
 #[cfg(test)]
@@ -22,6 +23,6 @@ pub use finding::{
 };
 pub use flow::{FlowSummary, flows};
 pub use inspection::Inspection;
-pub use judge::judge;
+pub use judge::{judge, judge_with};
 pub use outcome::{Meaning, Outcome, Reason, Stage};
 pub use transport::{Conduct, Proof, Result, Watch};

@@ -5,7 +5,7 @@ use egress_auditor::{
     decode::{Body, Decoder, Packet},
     source::{Frame, LinkType},
 };
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{NetSlice, SlicedPacket, TcpSlice, TransportSlice, UdpSlice};
 
 /// The IP protocol number of compressed payload.
 const IPCOMP: u8 = 108;
@@ -38,51 +38,44 @@ pub(crate) fn check_one(frame: &Frame<'_>) {
 /// What etherparse accepts with a transport header must come out the same here. False when it
 /// has nothing to compare.
 pub(crate) fn compare_with_etherparse(bytes: &[u8]) -> bool {
-    let Ok(sliced) = SlicedPacket::from_ethernet(bytes) else {
+    compare_at_link(1, bytes)
+}
+
+/// The same for a frame of this link type: Ethernet, Linux' "any", or raw IP.
+pub(crate) fn compare_at_link(link: u16, bytes: &[u8]) -> bool {
+    let sliced = match link {
+        1 => SlicedPacket::from_ethernet(bytes),
+        113 => SlicedPacket::from_linux_sll(bytes),
+        101 => SlicedPacket::from_ip(bytes),
+        other => panic!("link type {other}"),
+    };
+    let Ok(sliced) = sliced else {
         return false;
     };
-    let (src, dst): (IpAddr, IpAddr) = match &sliced.net {
+    let (src, dst, ident): (IpAddr, IpAddr, u16) = match &sliced.net {
         Some(NetSlice::Ipv4(ip)) => {
             let header = ip.header();
-            (header.source_addr().into(), header.destination_addr().into())
+            let ident = header.identification();
+            (header.source_addr().into(), header.destination_addr().into(), ident)
         }
         Some(NetSlice::Ipv6(ip)) => {
             let header = ip.header();
-            (header.source_addr().into(), header.destination_addr().into())
+            (header.source_addr().into(), header.destination_addr().into(), 0)
         }
         _ => return false,
     };
     let mut decoder = Decoder::default();
-    let decoded = decoder.decode(&frame(1, bytes));
+    let decoded = decoder.decode(&frame(link, bytes));
+    if sliced.is_ip_payload_fragmented() {
+        assert!(decoded.is_err(), "a fragment: {decoded:?}");
+        return false;
+    }
     match &sliced.transport {
         Some(TransportSlice::Tcp(theirs)) => {
             let packet = decoded.unwrap();
-            let Body::Tcp(ours) = packet.body else {
-                panic!("{packet:?}");
-            };
-            assert_eq!((packet.src, packet.dst), (src, dst));
-            assert_eq!(
-                (ours.src_port, ours.dst_port, ours.seq, ours.ack),
-                (
-                    theirs.source_port(),
-                    theirs.destination_port(),
-                    theirs.sequence_number(),
-                    theirs.acknowledgment_number()
-                )
-            );
-            let flags = [
-                theirs.fin(),
-                theirs.syn(),
-                theirs.rst(),
-                theirs.psh(),
-                theirs.ack(),
-                theirs.urg(),
-                theirs.ece(),
-                theirs.cwr(),
-            ];
-            let flags = flags.iter().rev().fold(0, |all, f| all << 1 | u8::from(*f));
-            assert_eq!(ours.flags.0, flags);
-            assert_eq!(ours.payload, theirs.payload());
+            assert_eq!((packet.src, packet.dst, packet.ident), (src, dst, ident));
+            compare_tcp(&packet, theirs);
+            assert_eq!(payload(&packet).1 as usize, theirs.payload().len());
         }
         Some(TransportSlice::Udp(theirs)) => {
             let packet = match decoded {
@@ -94,17 +87,49 @@ pub(crate) fn compare_with_etherparse(bytes: &[u8]) -> bool {
                     return false;
                 }
             };
-            let Body::Udp(ours) = packet.body else {
-                panic!("{packet:?}");
-            };
-            assert_eq!((packet.src, packet.dst), (src, dst));
-            assert_eq!(
-                (ours.src_port, ours.dst_port),
-                (theirs.source_port(), theirs.destination_port())
-            );
-            assert_eq!(ours.payload, theirs.payload());
+            assert_eq!((packet.src, packet.dst, packet.ident), (src, dst, ident));
+            compare_udp(&packet, theirs);
+            assert_eq!(payload(&packet).1 as usize, theirs.payload().len());
         }
         _ => return false,
     }
     true
+}
+
+/// The captured part of a TCP segment, whether a snap length cut it or not.
+pub(crate) fn compare_tcp(packet: &Packet<'_>, theirs: &TcpSlice<'_>) {
+    let Body::Tcp(ours) = packet.body else {
+        panic!("{packet:?}");
+    };
+    assert_eq!(
+        (ours.src_port, ours.dst_port, ours.seq, ours.ack),
+        (
+            theirs.source_port(),
+            theirs.destination_port(),
+            theirs.sequence_number(),
+            theirs.acknowledgment_number()
+        )
+    );
+    let flags = [
+        theirs.fin(),
+        theirs.syn(),
+        theirs.rst(),
+        theirs.psh(),
+        theirs.ack(),
+        theirs.urg(),
+        theirs.ece(),
+        theirs.cwr(),
+    ];
+    let flags = flags.iter().rev().fold(0, |all, f| all << 1 | u8::from(*f));
+    assert_eq!(ours.flags.0, flags);
+    assert_eq!(ours.payload, theirs.payload());
+}
+
+/// The captured part of a UDP datagram, whether a snap length cut it or not.
+pub(crate) fn compare_udp(packet: &Packet<'_>, theirs: &UdpSlice<'_>) {
+    let Body::Udp(ours) = packet.body else {
+        panic!("{packet:?}");
+    };
+    assert_eq!((ours.src_port, ours.dst_port), (theirs.source_port(), theirs.destination_port()));
+    assert_eq!(ours.payload, theirs.payload());
 }

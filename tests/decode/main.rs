@@ -5,4 +5,5 @@
 mod capture;
 mod checks;
 mod corpus;
+mod differential;
 mod properties;

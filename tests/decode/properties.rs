@@ -1,5 +1,5 @@
-//! Any stack of encapsulations opens, fragments in any order join, the hand-written path agrees
-//! with etherparse, and nothing hostile panics or points outside the frame.
+//! Any stack of encapsulations opens, fragments in any order join, and nothing hostile panics or
+//! points outside the frame.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use egress_auditor::{
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-use crate::checks::{check_one, compare_with_etherparse, frame, payload};
+use crate::checks::{check_one, frame, payload};
 
 const LINKS: [u16; 30] = [
     0, 1, 8, 9, 10, 11, 12, 14, 50, 51, 101, 104, 105, 107, 108, 109, 113, 117, 127, 192, 204, 228,
@@ -308,26 +308,6 @@ proptest! {
             }
         }
         prop_assert_eq!(given, [data]);
-    }
-
-    #[test]
-    fn agrees_with_etherparse(
-        v6 in any::<bool>(),
-        is_tcp in any::<bool>(),
-        odd in any::<bool>(),
-        tags in 0..3_u8,
-        data in vec(any::<u8>(), 0..40),
-        damage in vec((any::<Index>(), any::<u8>()), 0..3),
-    ) {
-        let segment = if is_tcp { tcp((9, 10), &data) } else { udp((9, 10), &data) };
-        let packet = ip(v6, if is_tcp { 6 } else { 17 }, odd, &segment);
-        let mut bytes = ethernet(tags, &packet);
-        let damaged = !damage.is_empty();
-        for (at, value) in damage {
-            let at = at.index(bytes.len());
-            bytes[at] = value;
-        }
-        prop_assert!(compare_with_etherparse(&bytes) || damaged);
     }
 }
 

@@ -11,9 +11,9 @@ use std::{
 use super::{
     DestinationEntry, Report, RuleEntry, witness,
     wording::{
-        InputText, bytes, change, class_name, flag_meaning, frame, headline, inputs, is_lost_proxy,
-        limits, named_by, nodes, outcomes, printable, profile, reached_by, seen_as, service,
-        shortened, show_commands, unbound, verdict, verdict_name,
+        InputText, allowlist, bytes, change, class_name, flag_meaning, frame, headline, inputs,
+        is_lost_proxy, limits, named_by, nodes, outcomes, permits, printable, profile, reached_by,
+        seen_as, service, shortened, show_commands, unbound, verdict, verdict_name,
     },
 };
 use crate::verdict::{Class, Evidence, Flag, Meaning, Stage, Verdict};
@@ -89,7 +89,7 @@ const fn tone(verdict: Verdict) -> &'static str {
 const fn class_tone(class: Class) -> &'static str {
     match class {
         Class::Unexpected | Class::Ambiguous | Class::Conditional => "warn",
-        Class::Required | Class::Recommended => "good",
+        Class::Allowed | Class::Required | Class::Recommended => "good",
         Class::Internal => "idle",
     }
 }
@@ -132,6 +132,10 @@ fn head(report: &Report, page: &mut String) {
         ));
     }
     page.push_str(&format!("<dt>Site</dt><dd>{}</dd>\n", esc(&profile(report))));
+    if let Some((used, notes)) = allowlist(report) {
+        let notes: String = notes.iter().map(|note| format!("<br>{}", esc(note))).collect();
+        page.push_str(&format!("<dt>Allowlist</dt><dd>{}{notes}</dd>\n", esc(&used)));
+    }
     if !report.nodes.is_empty() {
         let names: Vec<_> = report.nodes.iter().map(|node| &node.name).collect();
         let (count, names) = (names.len(), esc(&shortened(&names)));
@@ -476,7 +480,7 @@ fn unexpected(report: &Report, page: &mut String) {
     let fits = |found: &&DestinationEntry| found.class == Class::Unexpected;
     let found: Vec<_> = report.destinations.iter().filter(fits).collect();
     if found.is_empty() {
-        page.push_str("<p class=\"note\">None: rules or the profile explain every destination that was seen.</p>\n</section>\n");
+        page.push_str("<p class=\"note\">None: rules, the allowlist or the profile explain every destination that was seen.</p>\n</section>\n");
         return;
     }
     page.push_str("<p class=\"note\">No rule explains them. Bytes are payload, as the clients sent (out) and received (in).</p>\n");
@@ -494,7 +498,7 @@ fn others(report: &Report, page: &mut String) {
         page.push_str("<p class=\"note\">None.</p>\n</section>\n");
         return;
     }
-    page.push_str("<p class=\"note\">Ambiguous ones have several possible names, or none; conditional ones would be explained if a rule's condition were on.</p>\n");
+    page.push_str("<p class=\"note\">Ambiguous ones have several possible names, or none; conditional ones would be explained if a rule's condition were on; allowed ones only the firewall's allowlist explains.</p>\n");
     destinations("Other destinations", &found, report, page);
     page.push_str("</section>\n");
 }
@@ -564,6 +568,7 @@ fn notes(found: &DestinationEntry) -> String {
     if let Some(condition) = &found.condition {
         notes.push(format!("applies when: {}", esc(condition)));
     }
+    notes.extend(permits(found).iter().map(|line| esc(line)));
     if found.candidates.len() > 1 {
         notes.push(format!("DNS gave this address for {}", esc(&shortened(&found.candidates))));
     }

@@ -55,7 +55,7 @@ fn importance(found: &DestinationEntry) -> u8 {
         (Verdict::Blocked | Verdict::Degraded, _) => 0,
         (_, Class::Unexpected) => 1,
         (Verdict::Inconclusive, _) | (_, Class::Ambiguous | Class::Conditional) => 2,
-        (_, Class::Required | Class::Recommended) => 3,
+        (_, Class::Allowed | Class::Required | Class::Recommended) => 3,
         _ => 4,
     }
 }
