@@ -7,6 +7,7 @@ mod catalog;
 mod delta;
 mod diff;
 mod explain;
+mod files;
 #[cfg(feature = "live")]
 mod http;
 #[cfg(feature = "live")]

@@ -1,8 +1,6 @@
 //! Sources through the scanner.
 
 use std::{
-    num::NonZeroUsize,
-    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,15 +12,12 @@ use anyhow::{Context, bail};
 use egress_auditor::{
     flow::Endpoint,
     scan::{Census, Limits, Place, Scanner, Sink},
-    source::{Capture, End, InputStats, SourceError, plan},
+    source::{InputStats, SourceError, plan},
 };
 
 #[cfg(feature = "live")]
 use super::live::{LiveArgs, PATIENCE};
-use super::{Inputs, progress::Bar};
-
-/// Frames between two looks at how far reading has come.
-const SHOW_EVERY: u32 = 4096;
+use super::{Inputs, files::Files};
 
 /// What the inputs gave.
 pub(crate) struct Reading {
@@ -60,34 +55,11 @@ pub(crate) fn read(
         eprintln!("egress-auditor: {}: skipped: {}", skipped.path.display(), skipped.reason);
     }
     let threads = inputs.threads.or_else(|| available_parallelism().ok());
-    let mut stats = Vec::new();
-    let mut errors = plan.errors;
-    for (index, input) in (0..).zip(&plan.inputs) {
-        let mut capture = match Capture::open(&input.path, index) {
-            Ok(capture) => capture,
-            Err(error) => {
-                errors.push(error);
-                continue;
-            }
-        };
-        let bar =
-            (!quiet).then(|| Bar::new(&input.path, index, plan.inputs.len(), capture.progress()));
-        let result = push_all(&mut capture, &mut scanner, threads, &stop, bar.as_ref(), sink);
-        drop(bar);
-        stats.push(capture.stats());
-        match result {
-            Ok(End::Complete | End::Stopped) => {}
-            Ok(End::Truncated) => {
-                if let Some(damage) = capture.stats().truncated {
-                    errors.push(SourceError::Damaged { path: input.path.clone(), damage });
-                }
-            }
-            Err(error) => errors.push(error),
-        }
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-    }
+    let threads = threads.filter(|threads| threads.get() > 1 && !sink.wants_any());
+    let mut files = Files::new(&mut scanner, threads, &stop, (!quiet).then_some(plan.inputs.len()));
+    files.read(&plan.inputs, sink);
+    let Files { stats, errors: failed, .. } = files;
+    let errors: Vec<_> = plan.errors.into_iter().chain(failed).collect();
     if stats.is_empty() && !errors.is_empty() {
         // Not even an empty capture: there is nothing to report on.
         let lines: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -102,45 +74,6 @@ pub(crate) fn read(
 /// Frames that were lost while capturing, as far as the inputs tell.
 pub(super) fn dropped(inputs: &[InputStats]) -> u64 {
     inputs.iter().filter_map(|stats| stats.dropped).fold(0, u64::saturating_add)
-}
-
-/// Bytes that a thread scans at a time: enough to make up for the merge, little enough that all of
-/// it stays in the processor's cache from the walk that cuts it to the scan.
-const STRETCH: u64 = 4 << 20;
-
-/// Reads one input.
-fn push_all(
-    capture: &mut Capture,
-    scanner: &mut Scanner,
-    threads: Option<NonZeroUsize>,
-    stop: &AtomicBool,
-    bar: Option<&Bar>,
-    sink: &mut impl Sink,
-) -> Result<End, SourceError> {
-    let stopped = || stop.load(Ordering::Relaxed);
-    let show = || bar.into_iter().for_each(Bar::update);
-    let several = threads.filter(|threads| threads.get() > 1 && !sink.wants_any());
-    let Some((threads, cutter)) = several.zip(capture.cut(STRETCH)) else {
-        let mut count = 0_u32;
-        return capture.for_each(|frame| {
-            scanner.push(&frame, sink);
-            count = count.wrapping_add(1);
-            if count.is_multiple_of(SHOW_EVERY) {
-                show();
-            }
-            match stopped() {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        });
-    };
-    let mut end = Ok(None);
-    let stretches = cutter.take_while(|_| !stopped());
-    scanner.push_stretches(stretches, threads, |stretch| {
-        end = capture.have_read(stretch);
-        show();
-    });
-    end.map(|end| end.unwrap_or(End::Stopped))
 }
 
 #[cfg(feature = "live")]

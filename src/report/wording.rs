@@ -384,6 +384,10 @@ pub(super) fn spaced(word: &str) -> String {
 /// characters, and those that change the direction of text or are invisible (Unicode TR 36 section
 /// 2.5).
 pub(super) fn printable(text: &str) -> String {
+    // Mostly a host name.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     text.chars().map(|c| if is_harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
