@@ -17,9 +17,12 @@ use egress_auditor::{
     source::{Capture, End, InputStats, SourceError, plan},
 };
 
-#[cfg(feature = "live")]
-use super::live::{LiveArgs, PATIENCE};
 use super::{Inputs, progress::Bar};
+#[cfg(feature = "live")]
+use super::{
+    live::{LiveArgs, PATIENCE},
+    sandbox::SandboxArgs,
+};
 
 /// Frames between two looks at how far reading has come.
 const SHOW_EVERY: u32 = 4096;
@@ -36,7 +39,7 @@ pub(crate) struct Reading {
     pub(crate) interrupted: bool,
 }
 
-/// Reads all inputs to their end, or until the user breaks off. Observations go to `sink` as they
+/// Reads all files to their end, or until the user breaks off. Observations go to `sink` as they
 /// are made.
 pub(crate) fn read(
     inputs: &Inputs,
@@ -45,11 +48,6 @@ pub(crate) fn read(
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
     let stop = stop_on_signals()?;
-    let mut scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers);
-    #[cfg(feature = "live")]
-    if inputs.live.is_live() {
-        return live(&inputs.live, &stop, scanner, sink);
-    }
     if inputs.files.is_empty() {
         bail!("nothing to read: name capture files, `-` for standard input, or -i IFACE");
     }
@@ -57,6 +55,7 @@ pub(crate) fn read(
     for skipped in &plan.skipped {
         eprintln!("egress-auditor: {}: skipped: {}", skipped.path.display(), skipped.reason);
     }
+    let mut scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers);
     let threads = inputs.threads.or_else(|| available_parallelism().ok());
     let mut stats = Vec::new();
     let mut errors = plan.errors;
@@ -141,14 +140,19 @@ fn push_all(
     end.map(|end| end.unwrap_or(End::Stopped))
 }
 
+/// Captures until the user breaks off. Rights that aren't needed any more are given up
+/// once the capture is open.
 #[cfg(feature = "live")]
-fn live(
+pub(super) fn capture(
     args: &LiveArgs,
-    stop: &Arc<AtomicBool>,
-    mut scanner: Scanner,
+    sandbox: &SandboxArgs,
+    resolvers: Arc<[Endpoint]>,
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
+    let stop = stop_on_signals()?;
+    let mut scanner = Scanner::new(Place::Beginning, args.limits()?, resolvers);
     let mut rings = args.open()?;
+    sandbox.enter(&[])?;
     eprintln!("egress-auditor: capturing on {}; Ctrl-C ends it", args.interface.join(", "));
     let mut errors = Vec::new();
     while !stop.load(Ordering::Relaxed) {

@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -18,6 +18,7 @@ use anyhow::{Context, anyhow};
 use egress_auditor::{
     base::Timestamp,
     catalog::Site,
+    flow::Endpoint,
     report::{GapSpan, LiveInput, Report},
     scan::{Limits, Partial, Place, Scanner},
     source::{Frame, Gap, InputStats, LiveStats, Rings, SourceError, addresses},
@@ -88,6 +89,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     }
     let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
     let (site, _) = args.site.load_for(&own)?;
+    let limits = live.limits()?;
     let rings = live.open()?;
     let earlier = args.output.baseline()?;
     let output = args.output.output.as_deref().map(Output::open).transpose()?;
@@ -100,8 +102,9 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     if let Some(listener) = listener {
         listener.start(Arc::clone(&shared));
     }
-    let scanner = Scanner::new(Place::Beginning, Limits::default(), resolvers(site.profile()));
+    let scanner = Scanner::new(Place::Beginning, limits, resolvers(site.profile()));
     let (snapshots, received) = sync_channel(1);
+    let (changes, changed) = channel();
     let idle = AtomicBool::new(true);
     let lines = args.watch.window.is_some();
     let mut court = Court {
@@ -114,6 +117,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         lines,
         output,
         reload: &reload,
+        changes,
         idle: &idle,
         shared: &shared,
     };
@@ -123,6 +127,8 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     );
     let mut watcher = Watcher {
         scanner: Some(scanner),
+        limits,
+        changed,
         windows: args.watch.window().map(Windows::new),
         shared: &shared,
         seen: vec![Seen::default(); live.interface.len()],
@@ -166,6 +172,9 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
 struct Watcher<'w> {
     /// `None` only while it is taken apart.
     scanner: Option<Scanner>,
+    limits: Limits,
+    /// The resolvers of a profile that was read anew.
+    changed: Receiver<Arc<[Endpoint]>>,
     windows: Option<Windows>,
     shared: &'w Shared,
     /// What was scanned, by input.
@@ -205,6 +214,7 @@ impl Watcher<'_> {
         while !stop.load(Ordering::Relaxed) && result.is_ok() {
             result = rings.turn(PATIENCE, |frame| self.frame(frame)).map(drop);
             self.close_if_over(rings.horizon());
+            self.heed_changes();
             self.shared.beat();
             if shown.elapsed() >= Duration::from_secs(1) {
                 shown = Instant::now();
@@ -227,6 +237,16 @@ impl Watcher<'_> {
         }
         if let Some(scanner) = &mut self.scanner {
             scanner.push(frame, &mut ());
+        }
+    }
+
+    /// Goes on with other resolvers, as if the capture had begun with them; what was read stays.
+    fn heed_changes(&mut self) {
+        while let Ok(resolvers) = self.changed.try_recv() {
+            let Some(scanner) = self.scanner.take() else { return };
+            let mut next = Scanner::new(Place::Beginning, self.limits, resolvers);
+            next.append(scanner.finish(), &mut ());
+            self.scanner = Some(next);
         }
     }
 
@@ -287,6 +307,8 @@ struct Court<'c> {
     lines: bool,
     output: Option<Output>,
     reload: &'c AtomicBool,
+    /// Tells whoever captures of other resolvers.
+    changes: Sender<Arc<[Endpoint]>>,
     idle: &'c AtomicBool,
     shared: &'c Shared,
 }
@@ -374,9 +396,10 @@ impl Court<'_> {
     fn read_anew(&mut self) {
         match self.args.site.load_for(self.own) {
             Ok((site, _)) => {
-                if resolvers(site.profile()) != resolvers(self.site.profile()) {
-                    self.shared
-                        .note("changed `network.resolvers` count after a restart only".to_owned());
+                let resolvers = resolvers(site.profile());
+                if resolvers != super::site::resolvers(self.site.profile()) {
+                    // Refused only when capturing has ended.
+                    let _ = self.changes.send(resolvers);
                 }
                 self.site = site;
                 self.reloaded = true;
