@@ -86,7 +86,14 @@ impl Listener {
 /// What is being sent of the latest report. A report of many destinations has a long text: whoever
 /// asks at the same time gets the same one.
 #[derive(Default)]
-struct Texts(Mutex<(Weak<Report>, [Weak<Vec<u8>>; 2])>);
+struct Texts(Mutex<Latest>);
+
+#[derive(Default)]
+struct Latest {
+    of: Weak<Report>,
+    /// By [`Form`].
+    texts: [Weak<Vec<u8>>; 2],
+}
 
 /// A form of the report.
 #[derive(Clone, Copy)]
@@ -98,12 +105,11 @@ enum Form {
 impl Texts {
     fn of(&self, report: &Arc<Report>, form: Form) -> Arc<Vec<u8>> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (of, texts) = &mut *latest;
-        let same = Arc::downgrade(report);
-        if !of.ptr_eq(&same) {
-            (*of, *texts) = (same, Default::default());
+        let of = Arc::downgrade(report);
+        if !latest.of.ptr_eq(&of) {
+            *latest = Latest { of, ..Latest::default() };
         }
-        let known = &mut texts[form as usize];
+        let known = &mut latest.texts[form as usize];
         known.upgrade().unwrap_or_else(|| {
             let text = Arc::new(match form {
                 Form::Json => json(report),
@@ -201,6 +207,13 @@ fn is_this_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use egress_auditor::{
+        catalog::{Profile, Site},
+        report::ProfileUsed,
+        scan::{Limits, Place, Scanner},
+        verdict::judge,
+    };
+
     use super::*;
 
     fn ask(path: &str, host: &str, token: Option<&str>, shared: &Shared) -> String {
@@ -222,6 +235,22 @@ mod tests {
         for token in ["", "0123456789abcdeg", "0123456789abcdef0"] {
             assert!(ask("/metrics", "node7", Some(token), &shared).starts_with("401"), "{token}");
         }
+    }
+
+    #[test]
+    fn who_asks_at_the_same_time_gets_the_same_text() {
+        let report = || {
+            let scanner = Scanner::new(Place::Beginning, Limits::default(), [].into());
+            let site = Site::new(&[], Profile::default(), None);
+            let census = scanner.conclude(&mut ());
+            let used = ProfileUsed::new(None, site.profile(), &[]);
+            Arc::new(Report::new(&[], &census, used, judge(&census, &site)))
+        };
+        let (texts, first, second) = (Texts::default(), report(), report());
+        let text = texts.of(&first, Form::Json);
+        assert!(Arc::ptr_eq(&text, &texts.of(&first, Form::Json)));
+        assert!(text.starts_with(b"{") && texts.of(&first, Form::Page).starts_with(b"<!"));
+        assert!(!Arc::ptr_eq(&text, &texts.of(&second, Form::Json)));
     }
 
     #[test]
