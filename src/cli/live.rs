@@ -39,11 +39,11 @@ pub(crate) struct LiveArgs {
     )]
     buffer_size: u32,
 
-    /// Memory that it may take in all, with -i: bytes, or with K, M or G. The more, the more
-    /// connections, names and destinations it can tell apart; those beyond it are counted as
-    /// evicted. At least twice the buffers.
-    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = bytes, requires = "interface")]
-    memory: u64,
+    /// Memory that it may take in all, with -i: bytes, or with K, M or G; 1G if not given, or twice
+    /// the buffers if that is more. The more, the more connections, names and destinations it can
+    /// tell apart; those beyond it are counted as evicted.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "interface")]
+    memory: Option<u64>,
 
     /// Bytes to keep of each frame, with -i. Below about 2K, names in long ClientHellos get lost.
     #[arg(
@@ -66,7 +66,8 @@ impl LiveArgs {
     /// Bounds of the scan, from the memory that it may take.
     pub(super) fn limits(&self) -> anyhow::Result<Limits> {
         let buffers = u64::from(self.buffer_size) * self.interface.len() as u64;
-        match limits(self.memory, buffers) {
+        let memory = self.memory.unwrap_or(DEFAULT_MEMORY.max(2 * buffers));
+        match limits(memory, buffers) {
             Some(limits) => Ok(limits),
             None => bail!(
                 "--memory: too little beside {} MiB of buffers (--buffer-size, for each \
@@ -93,6 +94,9 @@ impl LiveArgs {
         Ok(rings)
     }
 }
+
+/// What it may take when nobody says.
+const DEFAULT_MEMORY: u64 = 1 << 30;
 
 /// What the program takes before it has seen a frame.
 const BASE: u64 = 32 << 20;
