@@ -204,6 +204,39 @@ fn hangup_reads_the_profile_anew_and_keeps_the_old_when_the_new_is_wrong() {
 }
 
 #[test]
+fn hangup_changes_the_resolvers() {
+    let Some(lab) = Lab::new() else { return };
+    let profile = profile(&lab);
+    let output = lab.path("report.txt");
+    let audit =
+        lab.audit(&["-i", "eth0", "--window", "500ms", "--profile", &profile, "-o", &output]);
+    // A question for a name, to a port where nobody answers.
+    let ask = |name: &str| {
+        let send = format!(
+            "import socket\nq = b''.join(bytes([len(l)]) + l for l in b'{name}'.split(b'.'))\n\
+             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+             s.sendto(bytes.fromhex('000101000001000000000000') + q + bytes([0, 0, 1, 0, 1]), \
+             ('10.77.1.1', 5300))"
+        );
+        assert!(lab.in_node(&["python3", "-c", &send]).status.success());
+    };
+    let told = |name: &str| fs::read_to_string(&output).unwrap_or_default().contains(name);
+    ask("early.example.net");
+    assert!(lab.fetch("management.azure.com"));
+    lab.until("the question was captured", || told("management.azure.com"));
+    fs::write(&profile, format!("{PROFILE}resolvers = [\"10.77.1.1:5300\"]\n")).unwrap();
+    audit.signal("HUP");
+    audit.wait_for("read profile and catalogs anew");
+    lab.until("the question is known for one", || {
+        ask("late.example.net");
+        told("late.example.net")
+    });
+    let (_, said) = audit.end();
+    // What was read before stays as it was read.
+    assert!(told("management.azure.com") && !told("early.example.net"), "{said}");
+}
+
+#[test]
 fn an_interface_that_goes_down_or_away_leaves_a_gap() {
     let Some(lab) = Lab::new() else { return };
     let profile = profile(&lab);
@@ -284,6 +317,21 @@ fn lost_frames_are_counted() {
     assert!(seen > 0 && lost > 0, "{seen} seen, {lost} lost: {said}");
     assert_eq!(seen + lost, OFFERED, "{seen} seen, {lost} lost: {said}");
     assert_eq!(report["inputs"][0]["live"]["received"], OFFERED);
+}
+
+#[test]
+fn observe_gives_up_rights_too() {
+    let Some(lab) = Lab::new() else { return };
+    let observe = lab.start(&[env!("CARGO_BIN_EXE_egress-auditor"), "observe", "-i", "eth0"]);
+    observe.wait_for("capturing on");
+    assert!(observe.said().contains("goes on as user nobody, without capabilities"));
+    assert_eq!(status(observe.id(), "Uid").split('\t').next(), Some("65534"));
+    assert_eq!(status(observe.id(), "CapPrm"), "0000000000000000");
+    assert!(lab.fetch("management.azure.com"));
+    observe.wait_for("management.azure.com");
+    let (code, said) = observe.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("\"event\":\"flow\""), "{said}");
 }
 
 /// What a process may do, from /proc.

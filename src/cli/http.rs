@@ -36,12 +36,17 @@ pub(super) struct Request<'r> {
 pub(super) struct Answer {
     pub(super) status: &'static str,
     pub(super) media_type: &'static str,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Arc<Vec<u8>>,
 }
 
 impl Answer {
+    pub(super) fn ok(media_type: &'static str, body: Arc<Vec<u8>>) -> Self {
+        Self { status: "200 OK", media_type, body }
+    }
+
     pub(super) fn text(status: &'static str, body: impl Into<String>) -> Self {
-        Self { status, media_type: "text/plain; charset=utf-8", body: body.into().into_bytes() }
+        let body = Arc::new(body.into().into_bytes());
+        Self { status, media_type: "text/plain; charset=utf-8", body }
     }
 }
 
@@ -93,7 +98,7 @@ fn converse(
         true => respond(&head, answer),
         false => (Answer::text("431 Request Header Fields Too Large", "too long\n"), true),
     };
-    let mut text = format!(
+    let text = format!(
         "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\
          Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n\
          Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n\
@@ -101,12 +106,13 @@ fn converse(
         answer.status,
         answer.media_type,
         answer.body.len()
-    )
-    .into_bytes();
+    );
+    let deadline = Instant::now() + ANSWER_TIME;
+    write(&mut stream, text.as_bytes(), deadline)?;
     if with_body {
-        text.extend_from_slice(&answer.body);
+        write(&mut stream, &answer.body, deadline)?;
     }
-    write(&mut stream, &text)
+    stream.flush()
 }
 
 /// Reads up to the empty line. False when there is none within bounds.
@@ -151,8 +157,7 @@ fn respond(head: &[u8], answer: &(impl Fn(&Request<'_>) -> Answer + ?Sized)) -> 
     (answer(&Request { path, host: value("host"), token }), method == "GET")
 }
 
-fn write(stream: &mut TcpStream, mut text: &[u8]) -> io::Result<()> {
-    let deadline = Instant::now() + ANSWER_TIME;
+fn write(stream: &mut TcpStream, mut text: &[u8], deadline: Instant) -> io::Result<()> {
     while !text.is_empty() {
         stream.set_write_timeout(Some(left(deadline)?))?;
         match stream.write(text)? {
@@ -160,7 +165,7 @@ fn write(stream: &mut TcpStream, mut text: &[u8]) -> io::Result<()> {
             written => text = &text[written..],
         }
     }
-    stream.flush()
+    Ok(())
 }
 
 fn left(deadline: Instant) -> io::Result<Duration> {

@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{IpAddr, SocketAddr, TcpListener},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use anyhow::{Context, bail};
@@ -78,12 +78,50 @@ impl Listener {
         if let Ok(address) = self.socket.local_addr() {
             eprintln!("egress-auditor: listening on http://{address}/");
         }
-        let token = self.token;
-        serve(self.socket, move |request| answer(request, token.as_deref(), &shared));
+        let (token, texts) = (self.token, Texts::default());
+        serve(self.socket, move |request| answer(request, token.as_deref(), &shared, &texts));
     }
 }
 
-fn answer(request: &Request<'_>, token: Option<&str>, shared: &Shared) -> Answer {
+/// What is being sent of the latest report. A report of many destinations has a long text: whoever
+/// asks at the same time gets the same one.
+#[derive(Default)]
+struct Texts(Mutex<Latest>);
+
+#[derive(Default)]
+struct Latest {
+    of: Weak<Report>,
+    /// By [`Form`].
+    texts: [Weak<Vec<u8>>; 2],
+}
+
+/// A form of the report.
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Page,
+}
+
+impl Texts {
+    fn of(&self, report: &Arc<Report>, form: Form) -> Arc<Vec<u8>> {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = Arc::downgrade(report);
+        if !latest.of.ptr_eq(&of) {
+            *latest = Latest { of, ..Latest::default() };
+        }
+        let known = &mut latest.texts[form as usize];
+        known.upgrade().unwrap_or_else(|| {
+            let text = Arc::new(match form {
+                Form::Json => json(report),
+                Form::Page => page(Some(report)),
+            });
+            *known = Arc::downgrade(&text);
+            text
+        })
+    }
+}
+
+fn answer(request: &Request<'_>, token: Option<&str>, shared: &Shared, texts: &Texts) -> Answer {
     if request.path == "/healthz" {
         return match shared.is_alive() {
             true => Answer::text("200 OK", "ok\n"),
@@ -101,35 +139,40 @@ fn answer(request: &Request<'_>, token: Option<&str>, shared: &Shared) -> Answer
         _ => {}
     }
     let report = shared.report();
-    match request.path {
-        "/metrics" => Answer {
-            status: "200 OK",
-            media_type: "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            body: metrics(&shared.live(), report.as_deref()).into_bytes(),
-        },
-        "/report.json" => report.map_or_else(not_yet, |report| json(&report)),
-        "/" => page(report.as_deref()),
+    match (request.path, &report) {
+        ("/metrics", _) => {
+            let text = metrics(&shared.live(), report.as_deref());
+            Answer::ok(
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                Arc::new(text.into_bytes()),
+            )
+        }
+        ("/report.json", Some(report)) => {
+            Answer::ok("application/json", texts.of(report, Form::Json))
+        }
+        ("/report.json", None) => {
+            Answer::text("503 Service Unavailable", "the first window isn't over yet\n")
+        }
+        ("/", Some(report)) => Answer::ok(HTML, texts.of(report, Form::Page)),
+        ("/", None) => Answer::ok(HTML, Arc::new(page(None))),
         _ => Answer::text("404 Not Found", "/ /report.json /metrics /healthz\n"),
     }
 }
 
-fn not_yet() -> Answer {
-    Answer::text("503 Service Unavailable", "the first window isn't over yet\n")
-}
+const HTML: &str = "text/html; charset=utf-8";
 
-fn json(report: &Report) -> Answer {
-    let mut body = Vec::new();
-    match write_json(report, &mut body) {
-        Ok(()) => Answer { status: "200 OK", media_type: "application/json", body },
-        Err(_) => Answer::text("500 Internal Server Error", "no report\n"),
-    }
+fn json(report: &Report) -> Vec<u8> {
+    let mut text = Vec::new();
+    // Writing to memory doesn't fail.
+    let _ = write_json(report, &mut text);
+    text
 }
 
 /// The report as a page that loads itself anew.
-fn page(report: Option<&Report>) -> Answer {
-    const REFRESH: &str = "<meta http-equiv=\"refresh\" content=\"10\">\n<title>";
-    const LINKS: &str = "<p><a href=\"report.json\">report.json</a> \
-                         <a href=\"metrics\">metrics</a></p>\n</main>";
+fn page(report: Option<&Report>) -> Vec<u8> {
+    const REFRESH: &[u8] = b"<meta http-equiv=\"refresh\" content=\"10\">\n";
+    const LINKS: &[u8] = b"<p><a href=\"report.json\">report.json</a> \
+                           <a href=\"metrics\">metrics</a></p>\n";
     let mut page = Vec::new();
     match report {
         // Writing to memory doesn't fail.
@@ -141,9 +184,12 @@ fn page(report: Option<&Report>) -> Answer {
         ),
     }
     // What comes from the wire has no markup: these are the page's own tags.
-    let page = String::from_utf8_lossy(&page);
-    let body = page.replacen("<title>", REFRESH, 1).replacen("</main>", LINKS, 1).into_bytes();
-    Answer { status: "200 OK", media_type: "text/html; charset=utf-8", body }
+    for (tag, before) in [("<title>", REFRESH), ("</main>", LINKS)] {
+        if let Some(at) = memchr::memmem::find(&page, tag.as_bytes()) {
+            page.splice(at..at, before.iter().copied());
+        }
+    }
+    page
 }
 
 /// Takes as long whatever the first difference is.
@@ -161,13 +207,20 @@ fn is_this_host(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use egress_auditor::{
+        catalog::{Profile, Site},
+        report::ProfileUsed,
+        scan::{Limits, Place, Scanner},
+        verdict::judge,
+    };
+
     use super::*;
 
     fn ask(path: &str, host: &str, token: Option<&str>, shared: &Shared) -> String {
         let wanted = token.map(|_| "0123456789abcdef");
         let request = Request { path, host: Some(host), token };
-        let answer = answer(&request, wanted, shared);
-        format!("{} {}", answer.status, String::from_utf8(answer.body).unwrap())
+        let answer = answer(&request, wanted, shared, &Texts::default());
+        format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))
     }
 
     #[test]
@@ -182,6 +235,22 @@ mod tests {
         for token in ["", "0123456789abcdeg", "0123456789abcdef0"] {
             assert!(ask("/metrics", "node7", Some(token), &shared).starts_with("401"), "{token}");
         }
+    }
+
+    #[test]
+    fn who_asks_at_the_same_time_gets_the_same_text() {
+        let report = || {
+            let scanner = Scanner::new(Place::Beginning, Limits::default(), [].into());
+            let site = Site::new(&[], Profile::default(), None);
+            let census = scanner.conclude(&mut ());
+            let used = ProfileUsed::new(None, site.profile(), &[]);
+            Arc::new(Report::new(&[], &census, used, judge(&census, &site)))
+        };
+        let (texts, first, second) = (Texts::default(), report(), report());
+        let text = texts.of(&first, Form::Json);
+        assert!(Arc::ptr_eq(&text, &texts.of(&first, Form::Json)));
+        assert!(text.starts_with(b"{") && texts.of(&first, Form::Page).starts_with(b"<!"));
+        assert!(!Arc::ptr_eq(&text, &texts.of(&second, Form::Json)));
     }
 
     #[test]

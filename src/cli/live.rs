@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use egress_auditor::source::{LiveOptions, Rings, SourceError};
+use anyhow::bail;
+use egress_auditor::{
+    scan::Limits,
+    source::{LiveOptions, Rings, SourceError},
+};
 
 /// Which interfaces to capture on, and how.
 #[derive(clap::Args, Default)]
@@ -35,6 +39,12 @@ pub(crate) struct LiveArgs {
     )]
     buffer_size: u32,
 
+    /// Memory that it may take in all, with -i: bytes, or with K, M or G; 1G if not given, or twice
+    /// the buffers if that is more. The more, the more connections, names and destinations it can
+    /// tell apart; those beyond it are counted as evicted.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "interface")]
+    memory: Option<u64>,
+
     /// Bytes to keep of each frame, with -i. Below about 2K, names in long ClientHellos get lost.
     #[arg(
         long, value_name = "BYTES", default_value = "256K", value_parser = snap_len,
@@ -51,6 +61,21 @@ impl LiveArgs {
     /// True when the packets come from interfaces.
     pub(super) fn is_live(&self) -> bool {
         !self.interface.is_empty()
+    }
+
+    /// Bounds of the scan, from the memory that it may take.
+    pub(super) fn limits(&self) -> anyhow::Result<Limits> {
+        let buffers = u64::from(self.buffer_size) * self.interface.len() as u64;
+        let memory = self.memory.unwrap_or(DEFAULT_MEMORY.max(2 * buffers));
+        match limits(memory, buffers) {
+            Some(limits) => Ok(limits),
+            None => bail!(
+                "--memory: too little beside {} MiB of buffers (--buffer-size, for each \
+                 interface): at least {} MiB",
+                buffers >> 20,
+                (2 * buffers).max(buffers + 2 * BASE) >> 20
+            ),
+        }
     }
 
     /// Starts to capture. Says on standard error what can't be had.
@@ -70,11 +95,46 @@ impl LiveArgs {
     }
 }
 
+/// What it may take when nobody says.
+const DEFAULT_MEMORY: u64 = 1 << 30;
+
+/// What the program takes before it has seen a frame.
+const BASE: u64 = 32 << 20;
+
+/// What an entry of any table may take, with all that is made from it: its copy in the snapshot of
+/// a window, the attempt, and a destination of its own in the report, in the one before, and in its
+/// text. Measured: benches/live/soak.
+const ENTRY: u64 = 6 << 10;
+
+/// Bounds for a scan that lives in this much memory beside `buffers`; `None` when it's too little
+/// to be of use.
+fn limits(memory: u64, buffers: u64) -> Option<Limits> {
+    if memory / 2 < buffers {
+        return None;
+    }
+    let entries = memory.checked_sub(buffers + BASE)? / ENTRY;
+    let part = |quarters: u64| usize::try_from(entries / 4 * quarters).unwrap_or(usize::MAX);
+    let all = Limits::default();
+    let bounded = Limits {
+        flows: part(1).min(all.flows),
+        lookups: part(1).min(all.lookups),
+        connections: part(2).min(all.connections),
+        ..all
+    };
+    (bounded.flows > 0).then_some(bounded)
+}
+
 /// How long a capture waits for frames before it looks at what else there is to do.
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Bytes, or with K, M or G.
+/// Bytes, or with K, M or G, of a buffer.
 fn size(text: &str) -> Result<u32, String> {
+    let bytes = u32::try_from(bytes(text)?).ok().filter(|&bytes| i32::try_from(bytes).is_ok());
+    bytes.ok_or_else(|| "at most 2047M".to_owned())
+}
+
+/// Bytes, or with K, M or G.
+fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit: u64 = match &text[digits.len()..].to_ascii_uppercase()[..] {
         "" => 1,
@@ -84,8 +144,7 @@ fn size(text: &str) -> Result<u32, String> {
         _ => return Err("write a number of bytes, or one with K, M or G, as in 64M".to_owned()),
     };
     let number: u64 = digits.parse().map_err(|_| "not a number".to_owned())?;
-    let bytes = number.checked_mul(unit).filter(|&bytes| bytes <= i32::MAX as u64);
-    bytes.and_then(|bytes| u32::try_from(bytes).ok()).ok_or_else(|| "at most 2047M".to_owned())
+    number.checked_mul(unit).ok_or_else(|| "too large a number".to_owned())
 }
 
 /// Too short, not even a DNS question's name would be there.
@@ -107,5 +166,21 @@ mod tests {
         assert_eq!(size("4096"), Ok(4096));
         assert!(size("4T").is_err() && size("2G").is_err() && size("M").is_err());
         assert!(size("").is_err() && snap_len("64").is_err());
+        assert_eq!(bytes("8G"), Ok(8 << 30));
+        assert!(bytes("99999999999G").is_err());
+    }
+
+    #[test]
+    fn memory_bounds_the_tables() {
+        let entries = |memory| {
+            let limits = limits(memory, 64 << 20).unwrap();
+            limits.flows + limits.lookups + limits.connections
+        };
+        assert!((150_000..170_000).contains(&entries(1 << 30)));
+        assert!(entries(4 << 30) > 4 * entries(1 << 30));
+        // Never more than a file's audit may.
+        assert_eq!(entries(u64::MAX), (1 << 20) + (1 << 20) + (1 << 22));
+        assert!(limits(127 << 20, 64 << 20).is_none() && limits(0, 0).is_none());
+        assert!(limits(BASE, 0).is_none() && limits(u64::MAX, u64::MAX / 2 + 1).is_none());
     }
 }

@@ -7,7 +7,7 @@ use egress_auditor::{
 };
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, info::Info},
     registry::Registry,
 };
 use serde::Serialize;
@@ -22,6 +22,8 @@ const MAX_DESTINATIONS: usize = 50;
 /// What a scrape gets.
 pub(super) fn metrics(live: &[LiveStats], report: Option<&Report>) -> String {
     let mut registry = Registry::with_prefix("egress_auditor");
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The program", build);
     interfaces(&mut registry, live);
     if let Some(report) = report {
         coverage(&mut registry, report);
@@ -143,4 +145,85 @@ fn set(family: &Family<Labels, Gauge>, labels: Labels, count: u64) {
 fn word(value: &impl Serialize) -> String {
     let json = serde_json::to_value(value).unwrap_or_default();
     json.as_str().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use egress_auditor::{
+        catalog::{self, Site},
+        scan::{Limits, Place, Scanner},
+        source::{Format, InputStats, KernelStats, LinkType},
+        verdict::judge,
+    };
+
+    use super::*;
+
+    fn example() -> String {
+        let catalogs: Vec<_> = ["aks"].into_iter().filter_map(catalog::builtin).collect();
+        let site = Site::new(&catalogs, catalog::Profile::default(), None);
+        let scanner = Scanner::new(Place::Beginning, Limits::default(), [].into());
+        let mut census = scanner.conclude(&mut ());
+        census.counters.frames = 3;
+        census.counters.undecoded.insert("not_ip".into(), 3);
+        let findings = judge(&census, &site);
+        let used = egress_auditor::report::ProfileUsed::new(None, site.profile(), &[]);
+        let report = Report::new(&[], &census, used, findings);
+        let input = InputStats {
+            path: "eth0".into(),
+            format: Format::Live,
+            link_types: vec![LinkType::ETHERNET],
+            frames: 7,
+            bytes: 700,
+            first: None,
+            last: None,
+            dropped: Some(0),
+            truncated: None,
+        };
+        let kernel = KernelStats::default();
+        let live = LiveStats { input, kernel, gaps: Vec::new(), gap_count: 0 };
+        metrics(&[live], Some(&report))
+    }
+
+    /// OpenMetrics 1.0: metric families, samples, and what counters' names end with.
+    #[test]
+    fn the_text_is_as_open_metrics_wants_it() {
+        let text = example();
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        let mut types = BTreeMap::new();
+        let mut helped = BTreeSet::new();
+        let mut series = BTreeSet::new();
+        for line in text.lines().filter(|&line| line != "# EOF") {
+            if let Some(family) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = family.split_once(' ').unwrap();
+                assert!(types.insert(name, kind).is_none(), "{line} comes twice");
+            } else if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, help) = help.split_once(' ').unwrap();
+                assert!(help.ends_with('.') && helped.insert(name), "{line}");
+            } else {
+                let (labels, value) = line.rsplit_once(' ').unwrap();
+                let name = labels.split('{').next().unwrap();
+                let suffix = |suffix| name.strip_suffix(suffix).and_then(|name| types.get(name));
+                let fits = match types.get(name) {
+                    Some(kind) => *kind == "gauge",
+                    None => {
+                        suffix("_total") == Some(&"counter") || suffix("_info") == Some(&"info")
+                    }
+                };
+                assert!(fits, "{line} has no fitting TYPE");
+                assert!(name.starts_with("egress_auditor_") && value.parse::<f64>().is_ok());
+                assert!(series.insert(labels), "{line} comes twice");
+            }
+        }
+        assert!(types.keys().all(|name| helped.contains(name)), "{text}");
+        for line in [
+            "egress_auditor_build_info{version=",
+            "egress_auditor_frames_total{interface=\"eth0\"} 7",
+            "egress_auditor_undecoded_frames_total{reason=\"not_ip\"} 3",
+            "egress_auditor_evicted_total 0",
+        ] {
+            assert!(text.contains(line), "{line} isn't in\n{text}");
+        }
+    }
 }

@@ -2,11 +2,16 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
-use egress_auditor::{extract::Observation, scan::Sink, verdict::flows};
+use egress_auditor::{extract::Observation, flow::Endpoint, scan::Sink, verdict::flows};
 
-use super::{EXIT_ERROR, Inputs, read::read, site};
+use super::{
+    EXIT_ERROR, Inputs,
+    read::{Reading, read},
+    site,
+};
 
 /// Print what the packets say, one JSON object a line.
 ///
@@ -17,6 +22,7 @@ Examples:
   egress-auditor observe node.pcap
   egress-auditor observe captures/ | jq 'select(.event == \"tls_client_hello\") | .sni'
   tcpdump -w - -i eth0 | egress-auditor observe -
+  egress-auditor observe -i eth0
 
 Exit codes: 0 read to the end, 2 usage or input error (what could be read is printed).")]
 pub(crate) struct Args {
@@ -26,6 +32,10 @@ pub(crate) struct Args {
     /// The site: resolvers on unusual ports, and which networks are captured.
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+
+    #[cfg(feature = "live")]
+    #[command(flatten)]
+    sandbox: super::sandbox::SandboxArgs,
 }
 
 /// Writes observations as they come.
@@ -54,7 +64,7 @@ impl Args {
         };
         let mut lines = Lines { out, failed: None };
         let profile = site::load_profile(self.profile.as_deref())?;
-        let reading = read(&self.inputs, site::resolvers(&profile), false, &mut lines)?;
+        let reading = self.read(site::resolvers(&profile), &mut lines)?;
         if let Some(error) = lines.failed {
             return Err(error.into());
         }
@@ -67,5 +77,13 @@ impl Args {
             eprintln!("egress-auditor: {error}");
         }
         Ok(if reading.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_ERROR) })
+    }
+
+    fn read(&self, resolvers: Arc<[Endpoint]>, sink: &mut impl Sink) -> anyhow::Result<Reading> {
+        #[cfg(feature = "live")]
+        if self.inputs.is_live() {
+            return super::read::capture(&self.inputs.live, &self.sandbox, resolvers, sink);
+        }
+        read(&self.inputs, resolvers, false, sink)
     }
 }

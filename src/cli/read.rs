@@ -15,9 +15,12 @@ use egress_auditor::{
     source::{InputStats, SourceError, plan},
 };
 
-#[cfg(feature = "live")]
-use super::live::{LiveArgs, PATIENCE};
 use super::{Inputs, files::Files};
+#[cfg(feature = "live")]
+use super::{
+    live::{LiveArgs, PATIENCE},
+    sandbox::SandboxArgs,
+};
 
 /// What the inputs gave.
 pub(crate) struct Reading {
@@ -31,7 +34,7 @@ pub(crate) struct Reading {
     pub(crate) interrupted: bool,
 }
 
-/// Reads all inputs to their end, or until the user breaks off. Observations go to `sink` as they
+/// Reads all files to their end, or until the user breaks off. Observations go to `sink` as they
 /// are made.
 pub(crate) fn read(
     inputs: &Inputs,
@@ -40,13 +43,6 @@ pub(crate) fn read(
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
     let stop = stop_on_signals()?;
-    // Who wants observations wants each connection.
-    let limits = Limits { fold: !sink.wants_any(), ..Limits::default() };
-    let mut scanner = Scanner::new(Place::Beginning, limits, resolvers);
-    #[cfg(feature = "live")]
-    if inputs.live.is_live() {
-        return live(&inputs.live, &stop, scanner, sink);
-    }
     if inputs.files.is_empty() {
         bail!("nothing to read: name capture files, `-` for standard input, or -i IFACE");
     }
@@ -54,6 +50,9 @@ pub(crate) fn read(
     for skipped in &plan.skipped {
         eprintln!("egress-auditor: {}: skipped: {}", skipped.path.display(), skipped.reason);
     }
+    // Who wants observations wants each connection.
+    let limits = Limits { fold: !sink.wants_any(), ..Limits::default() };
+    let mut scanner = Scanner::new(Place::Beginning, limits, resolvers);
     let threads = inputs.threads.or_else(|| available_parallelism().ok());
     let threads = threads.filter(|threads| threads.get() > 1 && !sink.wants_any());
     let mut files = Files::new(&mut scanner, threads, &stop, (!quiet).then_some(plan.inputs.len()));
@@ -76,14 +75,20 @@ pub(super) fn dropped(inputs: &[InputStats]) -> u64 {
     inputs.iter().filter_map(|stats| stats.dropped).fold(0, u64::saturating_add)
 }
 
+/// Captures until the user breaks off. Rights that aren't needed any more are given up
+/// once the capture is open.
 #[cfg(feature = "live")]
-fn live(
+pub(super) fn capture(
     args: &LiveArgs,
-    stop: &Arc<AtomicBool>,
-    mut scanner: Scanner,
+    sandbox: &SandboxArgs,
+    resolvers: Arc<[Endpoint]>,
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
+    let stop = stop_on_signals()?;
+    let limits = Limits { fold: !sink.wants_any(), ..args.limits()? };
+    let mut scanner = Scanner::new(Place::Beginning, limits, resolvers);
     let mut rings = args.open()?;
+    sandbox.enter(&[], None)?;
     eprintln!("egress-auditor: capturing on {}; Ctrl-C ends it", args.interface.join(", "));
     let mut errors = Vec::new();
     while !stop.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! Rights that a live audit gives up once everything is open: whoever sends packets to the parsers
+//! Rights that a live capture gives up once everything is open: whoever sends packets to the parsers
 //! should find nothing to use.
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     },
     thread,
     time::{Duration, Instant},
@@ -20,6 +20,7 @@ use egress_auditor::{
     allowlist::{Allowlist, Policy},
     base::{FrameId, Stamp, Timestamp},
     catalog::Site,
+    flow::Endpoint,
     report::{GapSpan, LiveInput, Report},
     scan::{Limits, Partial, Place, Scanner},
     source::{Frame, Gap, InputStats, LiveStats, Rings, SourceError, addresses},
@@ -98,6 +99,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
     let (site, list) = load(args, &own)?;
     let state = args.watch.state.as_deref().map(|path| State::open(path, args)).transpose()?;
+    let limits = live.limits()?;
     let rings = live.open()?;
     let earlier = args.output.baseline()?;
     let output = args.output.output.as_deref().map(Output::open).transpose()?;
@@ -117,7 +119,6 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     if let Some(listener) = listener {
         listener.start(Arc::clone(&shared));
     }
-    let limits = Limits::default();
     let seen = match &before {
         Some(before) => before.inputs.iter().map(Seen::before).collect(),
         None => vec![Seen::default(); live.interface.len()],
@@ -129,6 +130,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         None => Scanner::new(Place::Beginning, limits, resolvers(site.profile())),
     };
     let (snapshots, received) = sync_channel(1);
+    let (changes, changed) = channel();
     let idle = AtomicBool::new(true);
     let lines = args.watch.window.is_some();
     let mut court = Court {
@@ -143,6 +145,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         output,
         state,
         reload: &reload,
+        changes,
         idle: &idle,
         shared: &shared,
     };
@@ -152,6 +155,8 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     );
     let mut watcher = Watcher {
         scanner: Some(scanner),
+        limits,
+        changed,
         windows: args.watch.window().map(Windows::new),
         shared: &shared,
         seen,
@@ -195,6 +200,9 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
 struct Watcher<'w> {
     /// `None` only while it is taken apart.
     scanner: Option<Scanner>,
+    limits: Limits,
+    /// The resolvers of a profile that was read anew.
+    changed: Receiver<Arc<[Endpoint]>>,
     windows: Option<Windows>,
     shared: &'w Shared,
     /// What was scanned, by input.
@@ -234,6 +242,7 @@ impl Watcher<'_> {
         while !stop.load(Ordering::Relaxed) && result.is_ok() {
             result = rings.turn(PATIENCE, |frame| self.frame(frame)).map(drop);
             self.close_if_over(rings.horizon());
+            self.heed_changes();
             self.shared.beat();
             if shown.elapsed() >= Duration::from_secs(1) {
                 shown = Instant::now();
@@ -262,6 +271,16 @@ impl Watcher<'_> {
         }
     }
 
+    /// Goes on with other resolvers, as if the capture had begun with them; what was read stays.
+    fn heed_changes(&mut self) {
+        while let Ok(resolvers) = self.changed.try_recv() {
+            let Some(scanner) = self.scanner.take() else { return };
+            let mut next = Scanner::new(Place::Beginning, self.limits, resolvers);
+            next.append(scanner.finish(), &mut ());
+            self.scanner = Some(next);
+        }
+    }
+
     /// Ends the window that is over by a time, if it can be dealt with now; otherwise it gets
     /// longer.
     fn close_if_over(&mut self, now: Timestamp) {
@@ -273,10 +292,8 @@ impl Watcher<'_> {
             return;
         }
         let began = Instant::now();
-        let Some(scanner) = self.scanner.take() else { return };
-        let whole = scanner.finish();
-        let partial = whole.snapshot();
-        self.scanner = Some(Scanner::resume(whole));
+        let Some(scanner) = &self.scanner else { return };
+        let partial = scanner.snapshot();
         let window = windows.close(now);
         let (seen, live) = (self.seen.clone(), Vec::new());
         self.idle.store(false, Ordering::Release);
@@ -328,6 +345,8 @@ struct Court<'c> {
     output: Option<Output>,
     state: Option<State>,
     reload: &'c AtomicBool,
+    /// Tells whoever captures of other resolvers.
+    changes: Sender<Arc<[Endpoint]>>,
     idle: &'c AtomicBool,
     shared: &'c Shared,
 }
@@ -442,9 +461,10 @@ impl Court<'_> {
     fn read_anew(&mut self) {
         match load(self.args, self.own) {
             Ok((site, list)) => {
-                if resolvers(site.profile()) != resolvers(self.site.profile()) {
-                    self.shared
-                        .note("changed `network.resolvers` count after a restart only".to_owned());
+                let resolvers = resolvers(site.profile());
+                if resolvers != super::site::resolvers(self.site.profile()) {
+                    // Refused only when capturing has ended.
+                    let _ = self.changes.send(resolvers);
                 }
                 (self.site, self.list) = (site, list);
                 self.reloaded = true;

@@ -18,17 +18,21 @@ pub(crate) struct Window {
 pub(crate) struct Windows {
     length: u64,
     open: Option<Window>,
+    /// The times of the last look and of the one before.
+    looks: [Timestamp; 2],
 }
 
 impl Windows {
     pub(crate) fn new(length: std::time::Duration) -> Self {
         let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX).max(1);
-        Self { length, open: None }
+        Self { length, open: None, looks: Default::default() }
     }
 
-    /// Whether the open window is over at `now`. The first call opens one.
+    /// Whether the open window is over at `now`. The first call opens one. To be asked all the time,
+    /// also when it isn't going to be closed.
     pub(crate) fn is_over(&mut self, now: Timestamp) -> bool {
         let length = self.length;
+        self.looks = [self.looks[1], now];
         let Window { start, end } =
             *self.open.get_or_insert_with(|| Window { start: now, end: boundary(now, length) });
         // Or the clock was set back.
@@ -41,9 +45,10 @@ impl Windows {
         let begin = Timestamp::from_nanos(end.nanos().saturating_sub(self.length));
         let next = Window { start: begin, end };
         let done = self.open.replace(next)?;
-        // Hours without a frame, as in a machine that slept, are no part of the window before.
-        let far = done.end.nanos().saturating_add(self.length) < begin.nanos();
-        let end = if begin < done.end || far { done.end } else { begin };
+        // Hours without a look, as in a machine that slept, are no part of the window before.
+        let awake = self.looks[0].max(done.end).nanos();
+        let slept = awake.saturating_add(self.length) < begin.nanos();
+        let end = if begin < done.end || slept { done.end } else { begin };
         Some(Window { start: done.start, end })
     }
 
@@ -102,6 +107,16 @@ mod tests {
         let mut windows = windows();
         assert!(!windows.is_over(at(103)) && windows.is_over(at(112)));
         assert_eq!(windows.close(at(121)), Some(Window { start: at(103), end: at(120) }));
+    }
+
+    #[test]
+    fn however_late_it_closes() {
+        let mut windows = windows();
+        for time in (103..165).step_by(3) {
+            windows.is_over(at(time));
+        }
+        assert_eq!(windows.close(at(163)), Some(Window { start: at(103), end: at(160) }));
+        assert!(!windows.is_over(at(166)));
     }
 
     #[test]

@@ -103,6 +103,11 @@ impl<V> Table<V> {
     }
 
     /// All flows, in no particular order.
+    pub fn entries(&self) -> impl Iterator<Item = &(FlowKey, V)> {
+        self.slab.chunks.iter().flatten().flatten()
+    }
+
+    /// All flows, in no particular order.
     pub fn into_entries(self) -> impl Iterator<Item = (FlowKey, V)> {
         self.slab.chunks.into_iter().flatten().flatten()
     }

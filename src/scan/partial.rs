@@ -118,9 +118,8 @@ impl Partial {
         Self { counters, names, ledger, ..Self::new(Place::Beginning, limits, resolvers) }
     }
 
-    /// A copy to conclude while the capture goes on. Fragments that wait for others stay behind.
-    #[must_use]
-    pub fn snapshot(&self) -> Self {
+    /// A copy without the decoder.
+    pub(super) fn snapshot(&self) -> Self {
         Self {
             place: self.place,
             held: self.held.iter().map(Held::snapshot).collect(),
@@ -212,11 +211,13 @@ impl Partial {
 
     pub(super) fn evict<S: Sink>(&mut self, key: FlowKey, mut part: Part, sink: &mut S) {
         let finished = part.is_finished();
-        self.counters.evicted += u64::from(!finished);
         let mut out = self.out(sink);
         part.settle(&key, &mut out);
         let connection = part.close(key, None, &mut out);
-        self.record(Connection { evicted: !finished, ..connection });
+        // One that isn't kept is counted already.
+        if self.record(Connection { evicted: !finished, ..connection }) && !finished {
+            self.counters.evicted += 1;
+        }
     }
 
     pub(super) fn out<'o, S>(&'o mut self, sink: &'o mut S) -> Out<'o, S> {
@@ -248,17 +249,20 @@ impl Partial {
         }
     }
 
-    fn record(&mut self, connection: Connection) {
+    /// Keeps a connection; false when there is no room, which it counts.
+    fn record(&mut self, connection: Connection) -> bool {
         if self.ledger.len() >= self.limits.connections {
             self.thin();
         }
         if self.ledger.len() >= self.limits.connections {
             self.counters.evicted += 1;
-        } else if self.limits.fold {
-            self.ledger.fold(connection);
-        } else {
-            self.ledger.keep(connection);
+            return false;
         }
+        match self.limits.fold {
+            true => self.ledger.fold(connection),
+            false => self.ledger.keep(connection),
+        }
+        true
     }
 }
 

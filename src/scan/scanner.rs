@@ -253,6 +253,14 @@ impl Scanner {
         self.partial.backing = own;
     }
 
+    /// A copy of what the stretch told so far, to conclude while the capture goes on. Fragments that
+    /// wait for others stay behind.
+    pub fn snapshot(&self) -> Partial {
+        let mut copy = self.partial.snapshot();
+        copy.open = self.table.entries().cloned().collect();
+        copy
+    }
+
     /// What the stretch told. Nothing is judged to have ended.
     pub fn finish(self) -> Partial {
         let Self { mut partial, table, decoder, .. } = self;

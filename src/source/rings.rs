@@ -92,6 +92,13 @@ struct Head {
 /// Frames that one turn hands out, about.
 const BATCH: usize = 16_384;
 
+/// Frames of a turn after which more are sure to come soon.
+const BUSY: usize = 128;
+
+/// Bytes a second that a busy interface may fill its buffer with while nobody reads: 20 Gbit/s, of
+/// which a quarter of the buffer must hold what comes during a rest.
+const FILL: u64 = 4 * 2_500_000_000;
+
 /// How often the interfaces' state and counters are looked at.
 const CHECK: Duration = Duration::from_secs(1);
 
@@ -134,8 +141,12 @@ impl Rings {
         if self.checked.elapsed() >= CHECK {
             self.check()?;
         }
-        if read == 0 {
-            self.wait(patience);
+        match read {
+            0 => self.wait(patience),
+            // The kernel would wake us for each block of its buffer, of which there are a thousand
+            // a second and more.
+            BUSY.. => self.rest(patience),
+            _ => {}
         }
         Ok(Turn::Idle)
     }
@@ -200,6 +211,15 @@ impl Rings {
             first.head.full = false;
         }
         BATCH
+    }
+
+    /// Lets frames gather on a busy interface, for as long as its buffer is sure to hold them.
+    fn rest(&self, patience: Duration) {
+        let room = u64::from(self.options.buffer).saturating_mul(1_000_000_000) / FILL;
+        let rest = Duration::from_nanos(room).min(patience);
+        if rest >= Duration::from_millis(1) {
+            thread::sleep(rest);
+        }
     }
 
     fn wait(&self, patience: Duration) {

@@ -139,8 +139,9 @@ pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
 /// True when there were more connections than could be kept. The success that would decide may be
 /// among those that weren't.
 fn is_incomplete(census: &Census) -> bool {
-    let cut_short = census.connections.iter().filter(|connection| connection.evicted).count();
-    census.counters.evicted > cut_short as u64
+    let cut_short = census.connections.iter().filter(|connection| connection.evicted);
+    let cut_short: u64 = cut_short.map(|one| u64::from(one.repeats.connections)).sum();
+    census.counters.evicted > cut_short
 }
 
 /// What the whole capture says about how to read one connection.
