@@ -157,7 +157,8 @@ impl Capture {
     ///
     /// When the capture is damaged there.
     pub fn have_read(&mut self, stretch: Stretch) -> Result<Option<End>, SourceError> {
-        let Stretch { end, tally, last, .. } = stretch;
+        let Stretch { map, start, end, tally, last } = stretch;
+        map::release(&map, start.offset as usize, (end.offset - start.offset) as usize);
         self.tally.add(&tally);
         self.cursor = end;
         self.progress.set(self.cursor.offset);
@@ -192,6 +193,9 @@ enum Failure {
 /// Bytes that are mapped in at a time, ahead of the walk.
 const AHEAD: u64 = 2 << 20;
 
+/// Bytes that are given back at a time, behind the walk.
+const BEHIND: u64 = 32 << 20;
+
 #[inline]
 fn walk<F>(
     map: &Mmap,
@@ -204,11 +208,17 @@ where
     F: FnMut(Frame<'_>) -> ControlFlow<()>,
 {
     let mut mapped = records.offset();
+    let mut released = mapped;
     while let Some(frame) = records.next()? {
         tally.count(&frame);
         if records.offset() >= mapped {
             map::populate(map, mapped as usize, AHEAD as usize);
             mapped += AHEAD;
+            let done = records.offset().saturating_sub(released);
+            if done >= BEHIND {
+                map::release(map, released as usize, done as usize);
+                released += done;
+            }
         }
         if tally.frames.is_multiple_of(PROGRESS_EVERY) {
             progress.set(records.offset());

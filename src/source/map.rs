@@ -5,6 +5,8 @@ use std::{fs::File, io};
 
 use memmap2::Advice;
 pub(super) use memmap2::Mmap;
+#[cfg(unix)]
+use memmap2::UncheckedAdvice;
 
 /// Maps a file for one pass from front to back.
 ///
@@ -24,6 +26,19 @@ pub(super) fn map(file: &File) -> io::Result<Mmap> {
         let _ = map.advise(Advice::Sequential);
     }
     Ok(map)
+}
+
+/// Gives back the pages of a range that was read: whoever reads there again gets them from the file.
+pub(super) fn release(map: &Mmap, offset: usize, len: usize) {
+    #[cfg(unix)]
+    {
+        let len = len.min(map.len().saturating_sub(offset));
+        // SAFETY: The mapping is private and never written to, so its pages hold what the file does,
+        // and are mapped again from it at the next access.
+        let _ = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) };
+    }
+    #[cfg(not(unix))]
+    let _ = (map, offset, len);
 }
 
 /// Maps the pages of a range at once, which costs less than to fault them in one by one.

@@ -22,8 +22,8 @@ pub struct Cutter {
 /// A contiguous part of a capture's records.
 #[derive(Debug)]
 pub struct Stretch {
-    map: Arc<Mmap>,
-    start: Cursor,
+    pub(super) map: Arc<Mmap>,
+    pub(super) start: Cursor,
     /// Behind the last record.
     pub(super) end: Cursor,
     pub(super) tally: Tally,
