@@ -248,3 +248,25 @@ fn head_takes_one_line() {
     assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
     assert!(output.stderr.is_empty());
 }
+
+#[test]
+fn a_folder_gives_the_same_with_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    for case in common::cases() {
+        let capture = common::capture(&case);
+        let ending = capture.extension().unwrap().to_str().unwrap();
+        let name = format!("{}.{ending}", common::name(&case));
+        fs::copy(&capture, folder.path().join(name)).unwrap();
+    }
+    // One of them is damaged.
+    let whole = fs::read(common::capture(&common::fixtures().join("reachable"))).unwrap();
+    fs::write(folder.path().join("cut.pcap"), &whole[..whole.len() - 10]).unwrap();
+    let audit = |threads: &str| {
+        let folder = folder.path().to_str().unwrap();
+        run(["audit", "--format", "json", "--threads", threads, folder])
+    };
+    let (one, four) = (audit("1"), audit("4"));
+    assert_eq!(one.code, Some(2), "{}", one.stderr);
+    assert!(one.stderr.contains("cut.pcap"), "{}", one.stderr);
+    assert_eq!((one.code, one.stdout, one.stderr), (four.code, four.stdout, four.stderr));
+}
