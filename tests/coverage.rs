@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use common::{OwnedFrame, Setting, cases, dropped, fixtures, frames, name, text};
 use egress_auditor::{
@@ -29,6 +29,29 @@ fn lost_frames_doubt_silence_but_not_what_was_seen() {
     assert_eq!(verdict(&report, "aks/core/resource-manager"), Verdict::Reachable);
     let told = format!("{} frames lost by the kernel", report.coverage.dropped);
     assert!(text(&report).contains(&told));
+}
+
+/// When it's known when frames were lost, silence at other times counts.
+#[test]
+fn a_loss_doubts_what_is_near_it_alone() {
+    for case in ["clienthello-dropped", "tls-silent", "udp-ntp-dropped", "dns-timeout"] {
+        let case = fixtures().join(case);
+        let setting = Setting::of(&case);
+        let mut census = scan(&frames(&case), &setting.resolvers(), Limits::default());
+        let blocked = blocked(&setting.report(&census));
+        assert!(!blocked.is_empty());
+        let (first, last) = census.counters.span.unwrap();
+        let minute = Duration::from_secs(60);
+        census.counters.dropped = 7;
+        for (from, to) in
+            [(first.minus(minute), first.minus(minute)), (last.plus(minute), last.plus(minute))]
+        {
+            census.counters.losses.add(from, to);
+            assert_eq!(self::blocked(&setting.report(&census)), blocked, "{}", name(&case));
+        }
+        census.counters.losses.add(first, first.plus(Duration::from_secs(1)));
+        assert!(self::blocked(&setting.report(&census)).is_empty(), "{}", name(&case));
+    }
 }
 
 /// With any loss, no fixture has a block that stands on silence alone, but for a client that repeats

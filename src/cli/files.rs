@@ -114,8 +114,6 @@ impl<'f> Files<'f> {
         if run.is_empty() || self.is_stopped() {
             return;
         }
-        let size =
-            std::env::var("EGRESS_STRETCH").ok().and_then(|t| t.parse().ok()).unwrap_or(STRETCH);
         let cutters: Vec<_> = run.iter().filter_map(|opened| opened.capture.cut(STRETCH)).collect();
         let stop = self.stop;
         let stretches = cutters.into_iter().flatten().take_while(|_| !stop.load(Ordering::Relaxed));

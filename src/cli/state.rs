@@ -94,6 +94,12 @@ pub(super) fn go_on(input: &mut SavedInput, before: &SavedInput) {
     live.gaps.drain(..excess);
 }
 
+/// The time now, as captures have it.
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// Of interfaces that were never captured.
 fn nothing(interfaces: &[String]) -> Saved {
     let input = |name: &String| SavedInput {
@@ -123,9 +129,7 @@ fn interrupted(input: &mut SavedInput) {
         live.gaps.pop();
         live.gap_count -= 1;
     }
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX));
     let from = live.gaps.last().and_then(|gap| gap.to).map_or(from, |to| to.max(from));
-    live.gaps.push(GapSpan { from, to: Some(now) });
+    live.gaps.push(GapSpan { from, to: Some(now()) });
     live.gap_count += 1;
 }

@@ -36,7 +36,7 @@ use super::{
     saved::{Saved, SavedInput},
     shared::Shared,
     site::resolvers,
-    state::{State, go_on},
+    state::{State, go_on, now},
     window::{Window, Windows},
 };
 
@@ -160,6 +160,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         windows: args.watch.window().map(Windows::new),
         shared: &shared,
         seen,
+        looked: (0, Timestamp::default()),
         closed: None,
         snapshots,
         idle: &idle,
@@ -196,6 +197,9 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     Ok(args.output.exit_code(&report))
 }
 
+/// Clocks, and the order in which frames are stamped and counted, may differ by so much.
+const LATE: Duration = Duration::from_secs(1);
+
 /// Reads frames, and hands over what they told at the end of each window.
 struct Watcher<'w> {
     /// `None` only while it is taken apart.
@@ -207,6 +211,8 @@ struct Watcher<'w> {
     shared: &'w Shared,
     /// What was scanned, by input.
     seen: Vec<Seen>,
+    /// Frames lost at the last look, and up to when all that weren't had come.
+    looked: (u64, Timestamp),
     /// A window that ended amid a batch of frames.
     closed: Option<Snapshot>,
     snapshots: SyncSender<Snapshot>,
@@ -246,7 +252,7 @@ impl Watcher<'_> {
             self.shared.beat();
             if shown.elapsed() >= Duration::from_secs(1) {
                 shown = Instant::now();
-                self.shared.set_live(rings.stats());
+                self.look(&rings);
             }
             if let Some(snapshot) = self.closed.take() {
                 // There's room for one, and the one before was judged.
@@ -254,8 +260,24 @@ impl Watcher<'_> {
             }
         }
         rings.drain(|frame| self.frame(frame));
+        self.look(&rings);
         self.finish(&rings);
         result
+    }
+
+    /// Looks at what the interfaces counted. What was lost since the look before was lost after the
+    /// last frame that had come then.
+    fn look(&mut self, rings: &Rings) {
+        let live = rings.stats();
+        let inputs: Vec<_> = live.iter().map(|stats| stats.input.clone()).collect();
+        let (lost, (before, since)) = (dropped(&inputs), self.looked);
+        if let Some(scanner) = &mut self.scanner
+            && lost > before
+        {
+            scanner.lost(since, now().plus(LATE));
+        }
+        self.looked = (lost, rings.horizon().minus(LATE));
+        self.shared.set_live(live);
     }
 
     fn frame(&mut self, frame: &Frame<'_>) {

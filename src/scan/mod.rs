@@ -15,6 +15,7 @@ mod backing;
 mod heard;
 mod held;
 mod ledger;
+mod losses;
 mod outlet;
 mod parallel;
 mod part;
@@ -25,6 +26,7 @@ mod thin;
 
 pub use backing::Backing;
 pub use ledger::{Kind, Visit};
+pub use losses::Losses;
 pub use part::Connection;
 pub use partial::{Census, Counters, Partial};
 pub use scanner::{Limits, Place, Scanner, Sink};

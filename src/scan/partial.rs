@@ -10,7 +10,7 @@ use crate::{
     flow::{Endpoint, FlowKey, Table},
     names::Knowledge,
     scan::{
-        Connection, Kind, Limits, Place, Scanner, Sink, Visit,
+        Connection, Kind, Limits, Losses, Place, Scanner, Sink, Visit,
         backing::Backing,
         held::{Held, MAX_HELD, MAX_KEPT},
         ledger::Ledger,
@@ -63,6 +63,8 @@ pub struct Counters {
     pub unsupported_links: BTreeMap<LinkType, u64>,
     /// Frames that were lost while capturing. Scanning can't know: whoever reads the inputs says.
     pub dropped: u64,
+    /// When, as far as that is known; empty when it isn't.
+    pub losses: Losses,
     /// Packets of other protocols than TCP, UDP and ICMP errors.
     pub other_protocol: u64,
     /// Flows dropped from a full table before they ended, and finished connections beyond the
@@ -280,6 +282,11 @@ impl Counters {
         }
     }
 
+    /// Whether frames may have been lost between two times.
+    pub fn lost_any(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.dropped > 0 && (self.losses.is_empty() || self.losses.any(from, to))
+    }
+
     /// Frames that gave a packet.
     pub fn decoded(&self) -> u64 {
         self.frames - self.undecoded.values().sum::<u64>()
@@ -295,6 +302,7 @@ impl Counters {
             *self.unsupported_links.entry(link).or_default() += count;
         }
         self.dropped += later.dropped;
+        self.losses.then(later.losses);
         self.other_protocol += later.other_protocol;
         self.evicted += later.evicted;
         if let Some((first, last)) = later.span {

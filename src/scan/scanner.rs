@@ -175,6 +175,11 @@ impl Scanner {
             && heads.chain(open).all(|(key, part)| !part.is_guessed() || joins(key, part))
     }
 
+    /// Takes note that frames were lost between two times.
+    pub fn lost(&mut self, from: Timestamp, to: Timestamp) {
+        self.partial.counters.losses.add(from, to);
+    }
+
     /// True when it is no use to go on: the stretch must be scanned again anyway.
     pub fn is_spoiled(&self) -> bool {
         self.partial.spoiled

@@ -1,6 +1,6 @@
 //! Connections and lookups as attempts to reach a destination.
 
-use std::{cell::RefCell, fmt, hash::Hash, net::IpAddr, sync::Arc};
+use std::{cell::RefCell, fmt, hash::Hash, net::IpAddr, sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashSet, hash_map::Entry};
 
@@ -9,7 +9,7 @@ use crate::{
     catalog::{Profile, Proxy},
     decode::Transport,
     extract::{Connect, Ech, Exchange},
-    flow::{Endpoint, Side},
+    flow::{Endpoint, Side, Tally},
     names::{Candidates, Knowledge},
     scan::{Census, Connection, Repeats},
     verdict::{
@@ -129,7 +129,9 @@ pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
     for (kind, visits) in &census.kinds {
         Repeated::new(kind, &viewpoint).attempts(visits, &mut found);
     }
-    found.all.extend(lookup::failed(census, profile, |client| viewpoint.watch(client)));
+    found.all.extend(lookup::failed(census, profile, |client, first, last| {
+        viewpoint.watch(client, first, last)
+    }));
     if is_incomplete(census) {
         found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
     }
@@ -143,6 +145,9 @@ fn is_incomplete(census: &Census) -> bool {
     let cut_short: u64 = cut_short.map(|one| u64::from(one.repeats.connections)).sum();
     census.counters.evicted > cut_short
 }
+
+/// After the last packet of a connection, an answer may come for so long.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// What the whole capture says about how to read one connection.
 pub(super) struct Viewpoint<'v> {
@@ -185,15 +190,19 @@ impl<'v> Viewpoint<'v> {
     }
 
     fn flow<'f>(&'f self, connection: &'f Connection, client: Side) -> Flow<'f> {
-        let watch = self.watch(connection.key.end(client).addr());
+        let Tally { first, last, .. } = connection.tally;
+        let watch = self.watch(connection.key.end(client).addr(), first.time, last.time);
         let conduct = Conduct::new(connection, client, watch, &self.inspection);
         let Self { census, profile, naming, .. } = self;
         Flow { connection, client, conduct, census, naming, profile }
     }
 
-    fn watch(&self, client: IpAddr) -> Watch {
+    /// What the capture could show of a client between two times.
+    fn watch(&self, client: IpAddr, first: Timestamp, last: Timestamp) -> Watch {
         let one_sided = self.hearing.is_deaf(client);
-        Watch { end: self.end, one_sided, lossy: self.census.counters.dropped > 0 }
+        // What would still have come belongs to it, and what tells of losses is a little late.
+        let lossy = self.census.counters.lost_any(first, last.plus(ANSWER_TIME));
+        Watch { end: self.end, one_sided, lossy }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use crate::{
-    base::{HostName, Stamp},
+    base::{HostName, Stamp, Timestamp},
     catalog::Profile,
     flow::{IcmpSeen, Mark},
     names::{Knowledge, Lookup, Reply},
@@ -49,7 +49,7 @@ struct Heard<'l> {
 pub(super) fn failed(
     census: &Census,
     profile: &Profile,
-    watch: impl Fn(IpAddr) -> Watch,
+    watch: impl Fn(IpAddr, Timestamp, Timestamp) -> Watch,
 ) -> Vec<Attempt> {
     let path = Path::new(census, profile);
     let mut heard: BTreeMap<(IpAddr, &HostName), Heard<'_>> = BTreeMap::new();
@@ -59,7 +59,10 @@ pub(super) fn failed(
     heard
         .into_iter()
         .filter(|((client, name), _)| !is_expansion(*client, name, &census.names, profile))
-        .filter_map(|((client, name), heard)| heard.attempt(client, name, &path, watch(client)))
+        .filter_map(|((client, name), heard)| {
+            let (first, last) = heard.span();
+            heard.attempt(client, name, &path, watch(client, first, last))
+        })
         .collect()
 }
 
@@ -83,6 +86,14 @@ impl<'p> Path<'p> {
 }
 
 impl Heard<'_> {
+    /// From the first query to the last.
+    fn span(&self) -> (Timestamp, Timestamp) {
+        let queries = || self.lookups.iter().map(|(_, lookup)| lookup.queries);
+        let first = queries().filter_map(|mark| mark.first()).min().unwrap_or_default();
+        let last = queries().filter_map(|mark| mark.last()).max().unwrap_or_default();
+        (first.time, last.time)
+    }
+
     fn attempt(
         &self,
         client: IpAddr,
