@@ -84,6 +84,9 @@ impl Conversation {
             State::Tls(talk) => {
                 talk.step(views, &mut self.facts);
                 self.finished = talk.finished();
+                if self.finished == [true; 2] {
+                    self.state = State::Over;
+                }
                 [0, 0]
             }
             State::Http(_) => self.step_http(views, listener),
