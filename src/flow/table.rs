@@ -124,7 +124,7 @@ struct Slab<T> {
 }
 
 /// Places of a chunk.
-const CHUNK: usize = 256;
+const CHUNK: usize = 1024;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
