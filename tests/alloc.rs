@@ -229,8 +229,8 @@ fn a_new_flow_takes_little() {
     };
     let syns: Vec<_> = (0..50_000).map(syn).collect();
     let taken = Scan::new().push(&syns);
-    // The table doubles now and then; a flow itself takes none.
-    assert!(taken < 100, "{taken} allocations for {} flows", syns.len());
+    // The table's index doubles now and then, and its entries come in chunks; a flow takes none.
+    assert!(taken < syns.len() as u64 / 200, "{taken} allocations for {} flows", syns.len());
 }
 
 #[test]

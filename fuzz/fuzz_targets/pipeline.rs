@@ -26,6 +26,7 @@ const MOST_FRAMES: usize = 2000;
 
 /// Tables that no input fills: what a full table drops depends on where a capture is cut.
 const LIMITS: Limits = Limits {
+    payload: 1 << 28,
     flows: 1 << 14,
     lookups: 1 << 14,
     connections: 1 << 14,

@@ -41,7 +41,8 @@ pub(crate) struct LiveArgs {
 
     /// Memory that it may take in all, with -i: bytes, or with K, M or G; 1G if not given, or twice
     /// the buffers if that is more. The more, the more connections, names and destinations it can
-    /// tell apart; those beyond it are counted as evicted.
+    /// tell apart, and the more of unfinished handshakes and requests it can hold; what is beyond it
+    /// is counted as evicted.
     #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "interface")]
     memory: Option<u64>,
 
@@ -112,13 +113,17 @@ fn limits(memory: u64, buffers: u64) -> Option<Limits> {
     if memory / 2 < buffers {
         return None;
     }
-    let entries = memory.checked_sub(buffers + BASE)? / ENTRY;
+    let rest = memory.checked_sub(buffers + BASE)?;
+    // Twice, as there is a copy of it while a window is judged.
+    let payload = rest / 8;
+    let entries = (rest - 2 * payload) / ENTRY;
     let part = |quarters: u64| usize::try_from(entries / 4 * quarters).unwrap_or(usize::MAX);
     let all = Limits::default();
     let bounded = Limits {
         flows: part(1).min(all.flows),
         lookups: part(1).min(all.lookups),
         connections: part(2).min(all.connections),
+        payload: usize::try_from(payload).unwrap_or(usize::MAX).min(all.payload),
         ..all
     };
     (bounded.flows > 0).then_some(bounded)
@@ -176,7 +181,10 @@ mod tests {
             let limits = limits(memory, 64 << 20).unwrap();
             limits.flows + limits.lookups + limits.connections
         };
-        assert!((150_000..170_000).contains(&entries(1 << 30)));
+        assert!((110_000..130_000).contains(&entries(1 << 30)));
+        let payload = |memory| limits(memory, 64 << 20).unwrap().payload;
+        assert!((100 << 20..128 << 20).contains(&payload(1 << 30)));
+        assert_eq!(payload(u64::MAX), 1 << 30);
         assert!(entries(4 << 30) > 4 * entries(1 << 30));
         // Never more than a file's audit may.
         assert_eq!(entries(u64::MAX), (1 << 20) + (1 << 20) + (1 << 22));

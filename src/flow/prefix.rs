@@ -1,3 +1,5 @@
+use std::mem::size_of;
+
 use crate::base::Stamp;
 
 /// Payload bytes that each direction of a flow offers to the extractors, counted as they arrive:
@@ -148,6 +150,14 @@ impl Prefix {
         }
     }
 
+    /// Bytes of memory that the buffers take.
+    pub fn footprint(&self) -> usize {
+        self.bytes.capacity()
+            + self.ends.capacity() * size_of::<(u32, Stamp)>()
+            + self.held.capacity() * size_of::<Piece>()
+            + self.held.iter().map(|piece| piece.bytes.len()).sum::<usize>()
+    }
+
     /// Drops `len` bytes from the front; those that haven't arrived yet are dropped when they do.
     pub fn consume(&mut self, len: usize) {
         let Some(base) = self.base.filter(|_| len > 0) else {
@@ -160,6 +170,10 @@ impl Prefix {
             *end = end.saturating_sub(have as u32);
             *end > 0
         });
+        if self.bytes.is_empty() {
+            self.bytes = Vec::new();
+            self.ends = Vec::new();
+        }
         self.drain_held();
     }
 

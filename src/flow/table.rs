@@ -79,6 +79,11 @@ impl<V> Table<V> {
         self.slab.at_mut(slot.0 as usize).as_mut().map(|(_, value)| value)
     }
 
+    /// The flow in a slot, its value to change.
+    pub fn entry_mut(&mut self, slot: Slot) -> Option<(FlowKey, &mut V)> {
+        self.slab.at_mut(slot.0 as usize).as_mut().map(|(key, value)| (*key, value))
+    }
+
     /// Removes a flow.
     pub fn remove(&mut self, slot: Slot) -> Option<(FlowKey, V)> {
         let (key, value) = self.slab.at_mut(slot.0 as usize).take()?;
@@ -94,12 +99,34 @@ impl<V> Table<V> {
     /// `condemned` picks, if any. Repeated calls visit every entry.
     pub fn sweep(&mut self, steps: usize, condemned: impl Fn(&V) -> bool) -> Option<Slot> {
         for _ in 0..steps.min(self.slab.len) {
-            self.cursor = if self.cursor + 1 >= self.slab.len { 0 } else { self.cursor + 1 };
-            if self.slab.at(self.cursor).as_ref().is_some_and(|(_, value)| condemned(value)) {
-                return Some(Slot(self.cursor as u32));
+            let slot = self.step();
+            if self.get(slot).is_some_and(&condemned) {
+                return Some(slot);
             }
         }
         None
+    }
+
+    /// Looks at the next `steps` places of the same walk and gives the entry of the most weight, or
+    /// the first that weighs `enough`; none that weighs nothing.
+    pub fn heaviest(
+        &mut self,
+        steps: usize,
+        enough: usize,
+        weight: impl Fn(&V) -> usize,
+    ) -> Option<Slot> {
+        let (mut most, mut found) = (0, None);
+        for _ in 0..steps.min(self.slab.len) {
+            let slot = self.step();
+            let weight = self.get(slot).map_or(0, &weight);
+            if weight > most {
+                (most, found) = (weight, Some(slot));
+            }
+            if most >= enough {
+                break;
+            }
+        }
+        found
     }
 
     /// All flows, in no particular order.
@@ -107,9 +134,20 @@ impl<V> Table<V> {
         self.slab.chunks.iter().flatten().flatten()
     }
 
+    /// The values of all flows, in no particular order, to change them.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slab.chunks.iter_mut().flatten().flatten().map(|(_, value)| value)
+    }
+
     /// All flows, in no particular order.
     pub fn into_entries(self) -> impl Iterator<Item = (FlowKey, V)> {
         self.slab.chunks.into_iter().flatten().flatten()
+    }
+
+    /// The next place of the walk.
+    fn step(&mut self) -> Slot {
+        self.cursor = if self.cursor + 1 >= self.slab.len { 0 } else { self.cursor + 1 };
+        Slot(self.cursor as u32)
     }
 
     fn is_at(&self, slot: u32, key: &FlowKey) -> bool {
@@ -208,5 +246,22 @@ mod tests {
         assert_eq!(table.remove(slot), Some((key(5), 5)));
         assert_eq!(table.sweep(7, |&n| n == 5), None);
         assert!(!table.is_full());
+    }
+
+    #[test]
+    fn the_heaviest_is_found_or_one_that_is_heavy_enough() {
+        let mut table = Table::new(10);
+        for n in 0..7 {
+            table.insert(key(n), usize::from(n));
+        }
+        let mut heaviest = |enough| {
+            let slot = table.heaviest(7, enough, |&n| n)?;
+            table.get(slot).copied()
+        };
+        assert_eq!(heaviest(usize::MAX), Some(6));
+        // The walk begins anew after the last place.
+        assert_eq!(heaviest(3), Some(3));
+        assert_eq!(heaviest(3), Some(4));
+        assert_eq!(table.heaviest(7, 1, |_| 0), None);
     }
 }

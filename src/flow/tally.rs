@@ -157,6 +157,14 @@ impl Tally {
         self.packet(from, stamp, payload_len);
     }
 
+    /// Counts a packet of `from` and no more: nothing is to be concluded from it.
+    pub fn unread(&mut self, from: Side, stamp: Stamp, payload_len: u32) {
+        self.touch(stamp);
+        let side = &mut self.sides[from.index()];
+        side.packets += 1;
+        side.bytes = side.bytes.saturating_add(u64::from(payload_len));
+    }
+
     /// Notes an ICMP error about a packet that `about` sent. Only "unreachable" ones are kept.
     pub fn icmp(&mut self, about: Side, stamp: Stamp, from: IpAddr, error: &IcmpError) {
         self.touch(stamp);
@@ -177,6 +185,16 @@ impl Tally {
             (Some(a), Some(b)) if b.stamp < a.stamp => Some(b),
             (a, b) => a.or(b),
         };
+    }
+
+    /// Joins no more of the tally of a later stretch than [`Tally::unread`] counts.
+    pub fn then_unread(&mut self, later: &Self) {
+        self.first = self.first.min(later.first);
+        self.last = self.last.max(later.last);
+        for (side, more) in self.sides.iter_mut().zip(&later.sides) {
+            side.packets += more.packets;
+            side.bytes = side.bytes.saturating_add(more.bytes);
+        }
     }
 
     fn packet(&mut self, from: Side, stamp: Stamp, payload_len: u32) -> &mut SideTally {

@@ -217,7 +217,8 @@ pub struct Coverage {
     pub midstream_flows: u64,
     /// Flows of which only one direction was captured.
     pub one_sided: u64,
-    /// Flows and names dropped because a table was full.
+    /// Flows and names dropped because a table was full; flows not read to their end for want of memory,
+    /// twice.
     pub evicted: u64,
     /// Flows that have no name.
     pub unnamed_flows: u64,

@@ -37,6 +37,14 @@ impl Kept {
         }
     }
 
+    /// Bytes of memory that it takes.
+    pub(super) fn footprint(&self) -> usize {
+        match self {
+            Self::At { .. } => 0,
+            Self::Own(bytes) => bytes.len(),
+        }
+    }
+
     /// Makes it independent of the backing.
     pub(super) fn detach(&mut self, backing: Option<&Backing>) {
         if let Self::At { .. } = self {

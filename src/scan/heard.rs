@@ -51,6 +51,11 @@ impl<'a> Heard<&'a [u8]> {
         }
     }
 
+    /// Counts it as one that isn't read.
+    pub(super) fn count_unread(&self, tally: &mut Tally) {
+        tally.unread(self.from, self.stamp, self.payload_len);
+    }
+
     /// Sequence number of the first payload byte: a SYN takes one of its own (RFC 9293 section
     /// 3.4).
     pub(super) fn payload_seq(&self) -> u32 {

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, time::Duration};
+use std::{mem::size_of, net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,11 @@ pub(super) struct Part {
     last: Timestamp,
     recent: Recent,
     content: Content,
+    /// Bytes of memory that its payload takes, as [`Part::weigh`] found.
+    payload: u32,
+    /// True once it is no longer read, for want of memory. Packets are counted from then on, and
+    /// tell nothing: they may be answers to what wasn't read.
+    given_up: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +91,8 @@ struct Log {
     early: Vec<Heard<Kept>>,
     /// Payload after that, within the budget.
     chunks: Vec<Chunk<Kept>>,
+    /// Bytes of payload that were copied.
+    copied: usize,
 }
 
 /// Why a packet opens a new connection instead of belonging to the one before.
@@ -108,8 +115,54 @@ impl Part {
             Beginning::Believed => Content::Guessed(Box::default()),
         };
         let (began, last) = (stamp.time, stamp.time);
-        let (tally, recent) = (Tally::default(), Recent::default());
-        Self { transport, tally, opening, tunnel: None, began, last, recent, content }
+        Self {
+            transport,
+            tally: Tally::default(),
+            opening,
+            tunnel: None,
+            began,
+            last,
+            recent: Recent::default(),
+            content,
+            payload: 0,
+            given_up: false,
+        }
+    }
+
+    /// Bytes of memory that its payload takes.
+    pub(super) fn payload(&self) -> usize {
+        self.payload as usize
+    }
+
+    /// True when it wasn't read to its end.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up
+    }
+
+    /// Frees the payload, after what is there of a message was read as at the end.
+    pub(super) fn give_up<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
+        self.given_up = true;
+        match &mut self.content {
+            Content::Settled(Some(talk)) => talk.give_up(key, out),
+            Content::Guessed(guess) => {
+                if let Some(talk) = &mut guess.talk {
+                    talk.give_up(key, out);
+                }
+            }
+            Content::Settled(None) => {}
+            Content::Tentative(log) => log.clear(),
+        }
+        self.weigh();
+        debug_assert_eq!(self.payload, 0, "{key:?} keeps payload that it doesn't read");
+    }
+
+    fn weigh(&mut self) {
+        let bytes = match &self.content {
+            Content::Tentative(log) => log.footprint(),
+            Content::Settled(talk) => talk.as_ref().map_or(0, |talk| talk.footprint()),
+            Content::Guessed(guess) => guess.talk.as_ref().map_or(0, |talk| talk.footprint()),
+        };
+        self.payload = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     /// Whether what comes at `time`, opening a connection or not, belongs to another one.
@@ -193,8 +246,9 @@ impl Part {
             && log.early.len() < Recent::LEN
         {
             self.recent.note(&heard);
-            log.early.push(heard.keep(out.backing));
-            return;
+            let bytes = if self.given_up { &[] } else { heard.bytes };
+            log.hear(Heard { bytes, ..heard }.keep(out.backing));
+            return self.weigh();
         }
         if let Content::Guessed(guess) = &mut self.content
             && !guess.first.is_full()
@@ -209,40 +263,50 @@ impl Part {
     /// Notes an ICMP error about a packet that `about` sent.
     pub(super) fn icmp(&mut self, about: Side, stamp: Stamp, from: IpAddr, error: &IcmpError) {
         self.last = stamp.time;
-        self.tally.icmp(about, stamp, from, error);
+        if !self.given_up {
+            self.tally.icmp(about, stamp, from, error);
+        }
     }
 
     /// Counts and reads a packet that is no copy.
     fn take<S: Sink>(&mut self, key: &FlowKey, heard: Heard<&[u8]>, out: &mut Out<'_, S>) {
+        if self.given_up {
+            return heard.count_unread(&mut self.tally);
+        }
         let from = heard.from;
         let before = self.tally.side(from).bytes;
         heard.count(&mut self.tally);
         if !heard.bytes.is_empty() {
             let isn = self.tally.side(from).isn;
             let (stamp, seq, bytes) = (heard.stamp, heard.payload_seq(), heard.bytes);
-            self.payload(key, Chunk { from, stamp, seq, isn, before, bytes }, out);
+            self.read(key, Chunk { from, stamp, seq, isn, before, bytes }, out);
         }
     }
 
     /// Hands over payload; `before` counts the bytes that its sender had sent before.
-    fn payload<S: Sink>(&mut self, key: &FlowKey, chunk: Chunk<&[u8]>, out: &mut Out<'_, S>) {
+    fn read<S: Sink>(&mut self, key: &FlowKey, chunk: Chunk<&[u8]>, out: &mut Out<'_, S>) {
         // Each DNS datagram stands for itself.
         let lookup = self.transport == Transport::Udp && out.is_dns(key);
-        if chunk.before >= u64::from(BUDGET) && !lookup {
+        if self.given_up || (chunk.before >= u64::from(BUDGET) && !lookup) {
             return;
         }
         match &mut self.content {
-            Content::Tentative(log) => log.chunks.push(chunk.keep(out.backing)),
+            Content::Tentative(log) => log.chunk(chunk.keep(out.backing)),
             Content::Settled(_) | Content::Guessed(_) if lookup => {
-                Outlet::new(key, out).dns_datagram(&chunk)
+                return Outlet::new(key, out).dns_datagram(&chunk);
             }
             Content::Settled(talk) => talk.get_or_insert_default().feed(key, chunk, out),
             Content::Guessed(guess) => guess.talk.get_or_insert_default().feed(key, chunk, out),
         }
+        self.weigh();
     }
 
     /// Appends the same connection's continuation in the stretch after.
     pub(super) fn join<S: Sink>(&mut self, key: &FlowKey, later: Self, out: &mut Out<'_, S>) {
+        // What wasn't read there was the first that came.
+        if later.given_up && later.is_tentative() {
+            self.give_up(key, out);
+        }
         match later.content {
             Content::Tentative(log) => {
                 for heard in &log.early {
@@ -264,10 +328,15 @@ impl Part {
             }
             Content::Settled(_) => {}
         }
-        self.tally.then(later.tally);
+        match self.given_up {
+            true => self.tally.then_unread(&later.tally),
+            false => self.tally.then(later.tally),
+        }
+        self.given_up |= later.given_up;
         self.opening = self.opening.or(later.opening);
         self.tunnel = self.tunnel.or(later.tunnel);
         self.last = later.last;
+        self.weigh();
     }
 
     /// Reads payload that was kept; its positions count from the end of what was heard before it.
@@ -278,7 +347,7 @@ impl Part {
             let at = chunk.from.index();
             let before = chunk.before.saturating_add(sent[at]);
             let isn = isns[at].or(chunk.isn);
-            self.payload(key, Chunk { before, isn, ..chunk.borrow(out.backing) }, out);
+            self.read(key, Chunk { before, isn, ..chunk.borrow(out.backing) }, out);
         }
     }
 
@@ -299,8 +368,8 @@ impl Part {
     /// Makes what is kept independent of the backing.
     pub(super) fn detach(&mut self, backing: Option<&Backing>) {
         if let Content::Tentative(log) = &mut self.content {
-            log.early.iter_mut().for_each(|heard| heard.bytes.detach(backing));
-            log.chunks.iter_mut().for_each(|chunk| chunk.bytes.detach(backing));
+            log.detach(backing);
+            self.weigh();
         }
     }
 
@@ -331,7 +400,7 @@ impl Part {
             facts,
             tunnel: self.tunnel,
             watched_until,
-            evicted: false,
+            evicted: self.given_up,
             repeats: Repeats::default(),
         }
     }
@@ -346,6 +415,41 @@ impl Part {
     /// Capture time of the first packet in reading order.
     pub(super) fn began(&self) -> Timestamp {
         self.began
+    }
+}
+
+impl Log {
+    fn hear(&mut self, heard: Heard<Kept>) {
+        self.copied += heard.bytes.footprint();
+        self.early.push(heard);
+    }
+
+    fn chunk(&mut self, chunk: Chunk<Kept>) {
+        self.copied += chunk.bytes.footprint();
+        self.chunks.push(chunk);
+    }
+
+    fn kept(&mut self) -> impl Iterator<Item = &mut Kept> {
+        let early = self.early.iter_mut().map(|heard| &mut heard.bytes);
+        early.chain(self.chunks.iter_mut().map(|chunk| &mut chunk.bytes))
+    }
+
+    fn detach(&mut self, backing: Option<&Backing>) {
+        self.kept().for_each(|kept| kept.detach(backing));
+        self.copied = self.kept().map(|kept| kept.footprint()).sum();
+    }
+
+    /// Forgets the payload.
+    fn clear(&mut self) {
+        self.chunks = Vec::new();
+        self.kept().for_each(|kept| *kept = Kept::new(&[], None));
+        self.copied = 0;
+    }
+
+    /// Bytes of memory that payload takes. The first packets themselves, few, count as a part of the
+    /// flow's entry.
+    fn footprint(&self) -> usize {
+        self.copied + self.chunks.capacity() * size_of::<Chunk<Kept>>()
     }
 }
 
@@ -364,7 +468,8 @@ pub struct Connection {
     pub tunnel: Option<Tunnel>,
     /// When another connection took over the tuple; without, it was watched to the end.
     pub watched_until: Option<Timestamp>,
-    /// True when it was dropped from a full table before it ended.
+    /// True when it was dropped from a full table before it ended, or not read to its end for want
+    /// of memory. What is told here is about what came before.
     pub evicted: bool,
     /// How many it stands for.
     pub repeats: Repeats,

@@ -42,6 +42,9 @@ pub struct Partial {
     pub(super) open: Vec<(FlowKey, Part)>,
     /// Frames lost to full tables up to which connections aren't thinned out again.
     pub(super) thin_from: u64,
+    /// Bytes of memory that the payload of all connections in here takes, and of those in a scanner's
+    /// table.
+    pub(super) payload: usize,
     pub(super) limits: Limits,
     pub(super) resolvers: Arc<[Endpoint]>,
     /// Where payload lies that was kept and not copied.
@@ -67,8 +70,8 @@ pub struct Counters {
     pub losses: Losses,
     /// Packets of other protocols than TCP, UDP and ICMP errors.
     pub other_protocol: u64,
-    /// Flows dropped from a full table before they ended, and finished connections beyond the
-    /// bound.
+    /// Flows dropped from a full table before they ended, or not read to their end for want of
+    /// memory (these count twice), and finished connections beyond the bound.
     pub evicted: u64,
     /// Capture time of the earliest and the latest frame.
     pub span: Option<(Timestamp, Timestamp)>,
@@ -101,6 +104,7 @@ impl Partial {
             heads: Vec::new(),
             open: Vec::new(),
             thin_from: 0,
+            payload: 0,
             limits,
             resolvers,
             backing: None,
@@ -132,6 +136,7 @@ impl Partial {
             heads: self.heads.clone(),
             open: self.open.clone(),
             thin_from: self.thin_from,
+            payload: self.payload,
             limits: self.limits,
             resolvers: Arc::clone(&self.resolvers),
             backing: self.backing.clone(),
@@ -144,11 +149,37 @@ impl Partial {
         let Some(backing) = self.backing.take() else { return };
         for Held { before, .. } in &mut self.held {
             before.backing.get_or_insert_with(|| Arc::clone(&backing));
+            let was = before.payload;
             before.detach();
+            self.payload = self.payload + before.payload - was;
         }
         let heads = self.heads.iter_mut().map(|(_, part, _)| part);
         let open = self.open.iter_mut().map(|(_, part)| part);
-        heads.chain(open).for_each(|part| part.detach(Some(&backing)));
+        for part in heads.chain(open) {
+            let was = part.payload();
+            part.detach(Some(&backing));
+            self.payload = self.payload + part.payload() - was;
+        }
+    }
+
+    /// Notes that the payload of a connection in here, which took `before` bytes, takes `after`.
+    pub(super) fn weigh(&mut self, before: usize, after: usize) {
+        debug_assert!(before <= self.payload, "{before} of {} bytes", self.payload);
+        self.payload = (self.payload + after).saturating_sub(before);
+    }
+
+    /// True when payload takes more than it may.
+    pub(super) fn is_overweight(&self) -> bool {
+        self.payload > self.limits.payload
+    }
+
+    /// What `payload` must be, when nothing is in a table.
+    fn weight(&self) -> usize {
+        let own = |partial: &Self| -> usize {
+            let heads = partial.heads.iter().map(|(_, part, _)| part.payload());
+            heads.chain(partial.open.iter().map(|(_, part)| part.payload())).sum()
+        };
+        own(self) + self.held.iter().map(|held| own(&held.before)).sum::<usize>()
     }
 
     /// Appends the stretch that comes right after this one. Associative.
@@ -161,6 +192,7 @@ impl Partial {
     /// Keeps the connections that may go on after this stretch.
     pub(super) fn keep_open(&mut self, table: Table<Part>) {
         self.open = table.into_entries().collect();
+        debug_assert_eq!(self.payload, self.weight());
     }
 
     /// True when no more frames may be held.
@@ -190,6 +222,7 @@ impl Partial {
         for (key, part) in open {
             self.ended(key, part, None, sink);
         }
+        debug_assert_eq!(self.payload, 0);
         let Self { counters, names, ledger, .. } = self;
         let (kinds, connections) = ledger.conclude();
         Census { counters, names, connections, kinds }
@@ -198,26 +231,45 @@ impl Partial {
     pub(super) fn ended<S: Sink>(
         &mut self,
         key: FlowKey,
-        part: Part,
+        mut part: Part,
         boundary: Option<Boundary>,
         sink: &mut S,
     ) {
         match boundary {
-            Some(boundary) if part.waits() => self.heads.push((key, part, boundary)),
+            Some(boundary) if part.waits() => {
+                if self.is_overweight() {
+                    self.weigh(part.payload(), 0);
+                    part.give_up(&key, &mut self.out(sink));
+                }
+                self.heads.push((key, part, boundary));
+            }
             _ => {
+                self.weigh(part.payload(), 0);
+                let given_up = part.is_given_up();
                 let connection = part.close(key, boundary, &mut self.out(sink));
-                self.record(connection);
+                self.keep(connection, given_up);
             }
         }
     }
 
     pub(super) fn evict<S: Sink>(&mut self, key: FlowKey, mut part: Part, sink: &mut S) {
-        let finished = part.is_finished();
+        self.weigh(part.payload(), 0);
+        let finished = part.is_finished() && !part.waits();
         let mut out = self.out(sink);
         part.settle(&key, &mut out);
+        let given_up = part.is_given_up();
         let connection = part.close(key, None, &mut out);
+        self.keep(Connection { evicted: !finished || given_up, ..connection }, given_up);
+    }
+
+    /// Keeps a connection, and counts it when it was cut short.
+    fn keep(&mut self, connection: Connection, given_up: bool) {
+        // Once more, as something is missing that no connection shows: a success that would decide,
+        // the answer to a lookup.
+        self.counters.evicted += u64::from(given_up);
+        let evicted = connection.evicted;
         // One that isn't kept is counted already.
-        if self.record(Connection { evicted: !finished, ..connection }) && !finished {
+        if self.record(connection) && evicted {
             self.counters.evicted += 1;
         }
     }

@@ -52,6 +52,9 @@ pub struct Limits {
     pub flows: usize,
     /// DNS lookups remembered, and as many addresses.
     pub lookups: usize,
+    /// Bytes of memory that payload may take which waits for the rest of its message. Beyond it, the
+    /// flows that hold the most are no longer read, and count as evicted.
+    pub payload: usize,
     /// Finished connections kept for the report.
     pub connections: usize,
     /// IP fragments.
@@ -65,6 +68,7 @@ impl Default for Limits {
         Self {
             flows: 1 << 20,
             lookups: 1 << 20,
+            payload: 1 << 30,
             connections: 1 << 22,
             fragments: FragmentLimits::default(),
             fold: true,
@@ -99,8 +103,12 @@ pub struct Scanner {
 /// Places of the flow table that each new flow pays to look at, for finished flows.
 const SWEEP: usize = 4;
 
-/// Places looked at for a flow to drop when the table is full.
+/// Places looked at for a flow to drop when the table is full, or for one that holds much payload.
 const EVICTION_SWEEP: usize = 512;
+
+/// Payload from which no flow is worth more than another, in bytes: hellos, certificates and heads in
+/// the field take less.
+const BULK: usize = 16 * 1024;
 
 impl Scanner {
     /// A scanner for a stretch at `place`. `resolvers` are DNS servers on ports other than 53.
@@ -160,6 +168,13 @@ impl Scanner {
         self
     }
 
+    /// Bytes of memory that payload takes which waits for the rest of its message. At most
+    /// [`Limits::payload`] at the beginning of the capture; after another stretch, what was told of
+    /// it can make it more while stretches are appended.
+    pub fn payload(&self) -> usize {
+        self.partial.payload
+    }
+
     /// Whether `later`, the stretch that comes right after, can be appended as it is. Only one that
     /// was scanned [`Place::Ahead`] may have to be scanned again, by this scanner.
     pub fn follows(&self, later: &Partial) -> bool {
@@ -190,7 +205,7 @@ impl Scanner {
         // Who isn't at the beginning keeps what it can't interpret yet.
         if self.partial.place != Place::Beginning {
             later.detach();
-            self.partial.detach();
+            self.detach();
         }
         for Held { before, frames } in std::mem::take(&mut later.held) {
             self.append_scanned(before, sink);
@@ -199,6 +214,17 @@ impl Scanner {
             }
         }
         self.append_scanned(later, sink);
+    }
+
+    /// Makes what is kept independent of the backing.
+    fn detach(&mut self) {
+        let Self { table, partial, .. } = self;
+        for part in table.values_mut().filter(|_| partial.backing.is_some()) {
+            let before = part.payload();
+            part.detach(partial.backing.as_ref());
+            partial.payload = partial.payload + part.payload() - before;
+        }
+        partial.detach();
     }
 
     /// Keeps a frame that can't be placed without the stretch before, and begins anew after it.
@@ -217,11 +243,12 @@ impl Scanner {
         }
         if self.partial.held.is_empty() || self.partial.counters.frames > 0 {
             let Partial { place, limits, resolvers, .. } = &self.partial;
-            let next = Partial::new(*place, *limits, Arc::clone(resolvers));
+            let mut next = Partial::new(*place, *limits, Arc::clone(resolvers));
+            next.payload = self.partial.payload;
             let mut before = std::mem::replace(&mut self.partial, next);
             self.partial.held = std::mem::take(&mut before.held);
             let table = std::mem::replace(&mut self.table, Table::new(self.limits.flows));
-            before.keep_open(table);
+            before.open = table.into_entries().collect();
             self.partial.held.push(Held { before, frames: Vec::new() });
         }
         if let Some(held) = self.partial.held.last_mut() {
@@ -297,32 +324,45 @@ impl<S: Sink> Seam<'_, S> {
     /// as the next one; ends it when it has ended.
     fn splice(&mut self, key: FlowKey, mut part: Part, end: Option<Boundary>) {
         let Scanner { table, partial, limits, .. } = &mut *self.scanner;
+        partial.weigh(0, part.payload());
         let found = table.find(&key);
         if let Some(slot) = found
             && let Some(current) = table.get_mut(slot)
         {
             let Some(boundary) = current.boundary(part.began(), part.opening) else {
+                let before = current.payload() + part.payload();
                 current.join(&key, part, &mut partial.out(self.sink));
-                if let Some(end) = end {
-                    Step { table, partial, limits }.close(slot, end, self.sink);
+                partial.weigh(before, current.payload());
+                let mut step = Step { table, partial, limits };
+                match end {
+                    Some(end) => step.close(slot, end, self.sink),
+                    None => step.shed(slot, self.sink),
                 }
                 return;
             };
             if boundary == Boundary::Idle || !current.leaves_open() {
-                part.settle(&key, &mut partial.out(self.sink));
+                settle(partial, &key, &mut part, self.sink);
             }
             Step { table, partial, limits }.close(slot, boundary, self.sink);
         } else if partial.place == Place::Beginning {
-            part.settle(&key, &mut partial.out(self.sink));
+            settle(partial, &key, &mut part, self.sink);
         }
         match end {
             Some(end) => partial.ended(key, part, Some(end), self.sink),
             None => {
                 Step { table, partial, limits }.make_room(self.start, self.sink);
-                table.insert(key, part);
+                let slot = table.insert(key, part);
+                Step { table, partial, limits }.shed(slot, self.sink);
             }
         }
     }
+}
+
+/// Interprets a part of a later stretch: nothing comes before it.
+fn settle<S: Sink>(partial: &mut Partial, key: &FlowKey, part: &mut Part, sink: &mut S) {
+    let before = part.payload();
+    part.settle(key, &mut partial.out(sink));
+    partial.weigh(before, part.payload());
 }
 
 /// One packet's way through the tables.
@@ -369,7 +409,41 @@ impl Step<'_> {
         let slot = self.slot(key, heard.stamp, opening, sink);
         if let Some(part) = self.table.get_mut(slot) {
             part.tunnel = part.tunnel.or(tunnel);
+            let before = part.payload();
             part.hear(&key, heard, &mut self.partial.out(sink));
+            let after = part.payload();
+            if before != after {
+                self.partial.weigh(before, after);
+                self.shed(slot, sink);
+            }
+        }
+    }
+
+    /// While payload takes too much memory, stops reading the flow that holds the most of it, as far
+    /// as a look at some tells; in doubt the one that asked for more.
+    fn shed<S: Sink>(&mut self, asking: Slot, sink: &mut S) {
+        while self.partial.is_overweight() {
+            if self.partial.place == Place::Ahead {
+                // What gives way is for the scan from the beginning to choose.
+                self.partial.spoiled = true;
+                return;
+            }
+            let asks = self.table.get(asking).map_or(0, Part::payload);
+            let most = self.table.heaviest(EVICTION_SWEEP, BULK.max(asks), Part::payload);
+            let most = most
+                .filter(|slot| self.table.get(*slot).is_some_and(|part| part.payload() >= asks));
+            if most.is_none() && asks == 0 {
+                return;
+            }
+            self.give_up(most.unwrap_or(asking), sink);
+        }
+    }
+
+    #[cold]
+    fn give_up<S: Sink>(&mut self, slot: Slot, sink: &mut S) {
+        if let Some((key, part)) = self.table.entry_mut(slot) {
+            self.partial.weigh(part.payload(), 0);
+            part.give_up(&key, &mut self.partial.out(sink));
         }
     }
 

@@ -65,6 +65,18 @@ impl Talk {
         self.conversation.finish(views, &mut Outlet::new(key, out))
     }
 
+    /// Reads what is there as at the end, frees the buffers, and reads nothing more.
+    pub(super) fn give_up<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
+        let facts = std::mem::take(self).finish(key, out);
+        self.conversation = Conversation::over(facts);
+    }
+
+    /// Bytes of memory that unread payload takes.
+    pub(super) fn footprint(&self) -> usize {
+        let [low, high] = &self.streams;
+        low.footprint() + high.footprint() + self.conversation.footprint()
+    }
+
     fn segment<S: Sink>(&mut self, chunk: Chunk<&[u8]>, outlet: &mut Outlet<'_, '_, S>) {
         let Chunk { from, stamp, seq, bytes, .. } = chunk;
         let stream = &mut self.streams[from.index()];

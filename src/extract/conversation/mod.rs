@@ -65,6 +65,20 @@ enum State {
 pub(super) type Views<'a> = [View<'a>; 2];
 
 impl Conversation {
+    /// One that reads nothing any more.
+    pub fn over(facts: Facts) -> Self {
+        Self { state: State::Over, facts, finished: [true; 2], ..Self::default() }
+    }
+
+    /// Bytes of memory that parts of messages take here, beside what isn't consumed.
+    pub fn footprint(&self) -> usize {
+        match &self.state {
+            State::Tls(talk) => talk.footprint(),
+            State::Quic(talk) => talk.footprint(),
+            _ => 0,
+        }
+    }
+
     /// False when further bytes from `side` would tell nothing.
     pub fn wants(&self, side: Side) -> bool {
         !self.finished[side.index()]

@@ -68,6 +68,11 @@ impl QuicTalk {
         }
     }
 
+    /// Bytes of memory that parts of hellos take.
+    pub(super) fn footprint(&self) -> usize {
+        self.attempts.iter().map(Attempt::footprint).sum()
+    }
+
     /// Tells what there is of hellos that will never be whole.
     pub(super) fn finish(&mut self, facts: &mut Facts, listener: &mut impl Listener) {
         let Some(client) = self.client else { return };

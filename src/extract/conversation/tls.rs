@@ -27,6 +27,11 @@ impl TlsTalk {
         Self { client, ask, answer, early_data, ask_done: false, answer_done: false }
     }
 
+    /// Bytes of memory that parts of messages take.
+    pub(super) fn footprint(&self) -> usize {
+        self.ask.footprint() + self.answer.footprint()
+    }
+
     /// Which directions are read to the end.
     pub(super) fn finished(&self) -> [bool; 2] {
         let mut finished = [self.answer_done; 2];

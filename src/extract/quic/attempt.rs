@@ -108,6 +108,11 @@ impl Attempt {
         self.reading.is_some()
     }
 
+    /// Bytes of memory that the hello takes on its way.
+    pub(in crate::extract) fn footprint(&self) -> usize {
+        self.reading.as_ref().map_or(0, |reading| reading.stream.footprint())
+    }
+
     /// Opens a further Initial of the client.
     pub(in crate::extract) fn open(&self, packet: &Long<'_>) -> Option<Vec<u8>> {
         let reading = self.reading.as_ref()?;

@@ -1,4 +1,4 @@
-use std::ops::Range;
+use std::{mem::size_of, ops::Range};
 
 /// The handshake bytes of one direction (RFC 9000 section 19.6), in whatever order they come.
 ///
@@ -42,6 +42,11 @@ impl CryptoStream {
         grew |= fill(&mut self.bytes, at..end, start, data);
         self.known.splice(first..last, [merged]);
         grew
+    }
+
+    /// Bytes of memory that it takes.
+    pub(super) fn footprint(&self) -> usize {
+        self.bytes.capacity() + self.known.capacity() * size_of::<Range<usize>>()
     }
 
     /// The bytes from the beginning to the first gap.

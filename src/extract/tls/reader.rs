@@ -123,6 +123,11 @@ impl Reader {
         Self { at: hello.len, ..Self::default() }
     }
 
+    /// Bytes of memory that the beginning of a message takes.
+    pub fn footprint(&self) -> usize {
+        self.message.capacity()
+    }
+
     /// The next event. `Not` when there is nothing more to learn from this direction.
     pub fn read(&mut self, prefix: &[u8]) -> Probe<Seen> {
         while !self.done {
