@@ -109,6 +109,11 @@ impl<'a> Policy<'a> {
         self.list
     }
 
+    /// True when it may permit one client what it denies another one.
+    pub fn tells_clients_apart(&self) -> bool {
+        self.list.entries.iter().any(|entry| entry.rule.clients.is_some())
+    }
+
     pub(super) fn index(&self) -> &Index<'a> {
         &self.index
     }

@@ -79,7 +79,17 @@ pub(super) fn decode(packed: impl BufRead) -> Result<Saved, Unusable> {
     }
     let mut data = Vec::new();
     unpacked.read_to_end(&mut data).map_err(|error| damaged(&error.to_string()))?;
-    postcard::from_bytes(&data).map_err(|error| damaged(&error.to_string()))
+    let told = unpack(&data).map_err(|error| damaged(&error))?;
+    Ok(told)
+}
+
+/// What is taken out of a file is what a capture can tell.
+fn unpack(data: &[u8]) -> Result<Saved, String> {
+    let told: Saved = postcard::from_bytes(data).map_err(|error| error.to_string())?;
+    match told.census.flaw() {
+        Some(flaw) => Err(flaw.to_owned()),
+        None => Ok(told),
+    }
 }
 
 /// Writes so that there is the old file or the new one, whatever happens meanwhile.
@@ -117,4 +127,153 @@ fn beside(path: &Path, what: &str) -> PathBuf {
     name.push(".");
     name.push(what);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use egress_auditor::{
+        base::{FrameId, Stamp, Timestamp},
+        catalog::{Profile, Site, builtin},
+        report::{
+            Gate, ProfileUsed, Report, write_html, write_json, write_junit, write_markdown,
+            write_ndjson, write_sarif, write_text,
+        },
+        scan::{Limits, Partial, Place, Scanner},
+        source::{Format, Frame, Records},
+        verdict::judge,
+    };
+
+    use super::*;
+
+    const PROFILE: &str = "catalogs = [\"aks\"]\nfeatures = [\"os-updates\"]\n[network]\n\
+        local = [\"10.77.1.0/24\"]\nproxies = [\"198.51.100.90:3128\"]\n";
+
+    /// What a few fixtures tell, one after the other, packed.
+    fn told() -> Vec<u8> {
+        let mut scanner = Scanner::new(Place::Beginning, Limits::default(), [].into());
+        let cases = "reachable reachable-tls12 http-plain proxy-connect dns-nxdomain syn-dropped quic \
+                     proxy-denied reset-after-clienthello icmp-prohibited udp-ntp reachable";
+        let mut number = 0;
+        for case in cases.split_whitespace() {
+            let path = format!("{}/fixtures/{case}/capture.pcap", env!("CARGO_MANIFEST_DIR"));
+            let Ok(bytes) = fs::read(path) else { continue };
+            let mut records = Records::new(&bytes, 0).unwrap();
+            while let Ok(Some(frame)) = records.next() {
+                number += 1;
+                let stamp = Stamp { frame: FrameId::new(0, number), ..frame.stamp };
+                scanner.push(&Frame { stamp, ..frame }, &mut ());
+            }
+        }
+        let census = scanner.conclude(&mut ());
+        let found = (census.connections.len(), census.kinds.len());
+        assert!(found.0 > 2 && found.1 > 3, "{found:?}");
+        let stats = InputStats {
+            path: "eth0".into(),
+            format: Format::Live,
+            link_types: Vec::new(),
+            frames: census.counters.frames,
+            bytes: census.counters.bytes,
+            first: Some(Timestamp::default()),
+            last: None,
+            dropped: Some(3),
+            truncated: None,
+        };
+        let inputs = vec![SavedInput { stats, live: None }];
+        postcard::to_allocvec(&Saved { node: Some("a".to_owned()), inputs, census }).unwrap()
+    }
+
+    /// All that becomes of what a file told.
+    fn use_up(Saved { inputs, census, .. }: Saved, site: &Site) {
+        let stats: Vec<_> = inputs.into_iter().map(|input| input.stats).collect();
+        let report = Report::new(&stats, &census, ProfileUsed::default(), judge(&census, site));
+        let mut out = Vec::new();
+        write_text(&report, &mut out).unwrap();
+        write_json(&report, &mut out).unwrap();
+        write_ndjson(&report, &mut out).unwrap();
+        write_markdown(&report, &mut out).unwrap();
+        write_html(&report, &mut out).unwrap();
+        write_junit(&report, &Gate::new([]), &mut out).unwrap();
+        write_sarif(&report, &Gate::new([]), &mut out).unwrap();
+        // A live audit goes on from it, with hardly any room.
+        let limits = Limits { connections: 4, ..Limits::default() };
+        let after = Partial::after(census, limits, [].into());
+        let mut more = Scanner::new(Place::Later, limits, [].into());
+        let time = Timestamp::from_nanos(u64::MAX / 2);
+        let stamp = Stamp { time, frame: FrameId::new(0, 1) };
+        let link = egress_auditor::source::LinkType::ETHERNET;
+        more.push(&Frame { stamp, link, wire_len: 0, data: &[] }, &mut ());
+        judge(&after.merge(more.finish(), &mut ()).conclude(&mut ()), site);
+    }
+
+    /// Small and repeatable (xorshift64*).
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: usize) -> usize {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound.max(1)
+        }
+    }
+
+    #[test]
+    fn whatever_a_file_holds_nothing_panics() {
+        let site = Site::new(
+            &[builtin("aks").unwrap()],
+            Profile::parse(PROFILE, "profile").unwrap(),
+            None,
+        );
+        let whole = told();
+        use_up(unpack(&whole).unwrap(), &site);
+        let mut random = Random(7);
+        let mut read = 0;
+        for _ in 0..1200 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random.below(2) {
+                let at = random.below(bytes.len());
+                match random.below(12) {
+                    0 => bytes[at] ^= 1 << random.below(8),
+                    1 => bytes[at] = [0, 1, 2, 0x7f, 0x80, 0xff][random.below(6)],
+                    // The longest numbers.
+                    2 | 3 => drop(bytes.splice(at..=at, [[0xff; 9].as_slice(), &[1]].concat())),
+                    4 => drop(bytes.splice(at..=at, [0xff, 0xff, 0xff, 0xff, 0x0f])),
+                    5 => bytes.truncate(at + 1),
+                    6 => {
+                        let from = random.below(bytes.len());
+                        let piece = bytes[from..(from + 40).min(bytes.len())].to_vec();
+                        drop(bytes.splice(at..at, piece));
+                    }
+                    _ => bytes[at] = bytes[at].wrapping_add(1),
+                }
+            }
+            if let Ok(told) = unpack(&bytes) {
+                read += 1;
+                use_up(told, &site);
+            }
+        }
+        println!("{read} of 1200 could be read");
+        assert!(read > 300, "{read}");
+    }
+
+    #[test]
+    fn only_whole_files_of_this_form_are_read() {
+        let packed = |text: &[u8]| {
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            packed.write_all(text).unwrap();
+            packed.finish().unwrap()
+        };
+        let whole = packed(&[FORM.as_bytes(), &told()].concat());
+        assert!(decode(&whole[..]).is_ok());
+        assert!(decode(&whole[..whole.len() - 9]).is_err());
+        let mut damaged = whole.clone();
+        damaged[whole.len() / 2] ^= 1;
+        assert!(decode(&damaged[..]).is_err());
+        for bytes in [packed(b""), packed(b"hello"), packed(FORM.as_bytes()), b"\x1f\x8b".to_vec()]
+        {
+            assert!(decode(&bytes[..]).is_err());
+        }
+        let long = [FORM.as_bytes(), &[0xff; 60]].concat();
+        assert!(decode(&packed(&long)[..]).is_err());
+    }
 }

@@ -82,13 +82,13 @@ impl State {
 /// Adds what an input's capture before had counted. Frames and their times already go on from there.
 pub(super) fn go_on(input: &mut SavedInput, before: &SavedInput) {
     if let Some(more) = before.stats.dropped {
-        *input.stats.dropped.get_or_insert(0) += more;
+        add(input.stats.dropped.get_or_insert(0), more);
     }
     let (Some(live), Some(before)) = (&mut input.live, &before.live) else { return };
-    live.received += before.received;
-    live.dropped += before.dropped;
-    live.interface_dropped += before.interface_dropped;
-    live.gap_count += before.gap_count;
+    add(&mut live.received, before.received);
+    add(&mut live.dropped, before.dropped);
+    add(&mut live.interface_dropped, before.interface_dropped);
+    add(&mut live.gap_count, before.gap_count);
     live.gaps.splice(0..0, before.gaps.iter().copied());
     let excess = live.gaps.len().saturating_sub(MAX_GAPS);
     live.gaps.drain(..excess);
@@ -98,6 +98,10 @@ pub(super) fn go_on(input: &mut SavedInput, before: &SavedInput) {
 pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }
 
 /// Of interfaces that were never captured.
@@ -127,9 +131,10 @@ fn interrupted(input: &mut SavedInput) {
     // One that was open goes on.
     if live.gaps.last().is_some_and(|gap| gap.to.is_none()) {
         live.gaps.pop();
-        live.gap_count -= 1;
+        live.gap_count = live.gap_count.saturating_sub(1);
     }
     let from = live.gaps.last().and_then(|gap| gap.to).map_or(from, |to| to.max(from));
-    live.gaps.push(GapSpan { from, to: Some(now()) });
-    live.gap_count += 1;
+    // The clock may have been set back.
+    live.gaps.push(GapSpan { from, to: Some(now().max(from)) });
+    add(&mut live.gap_count, 1);
 }

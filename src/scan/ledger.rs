@@ -109,12 +109,32 @@ impl Ledger {
     }
 
     /// Forgets all beyond a number of connections, and tells how many those are.
-    pub(super) fn truncate(&mut self, limit: usize) -> usize {
+    pub(super) fn truncate(&mut self, limit: usize) -> u64 {
         let excess = self.len().saturating_sub(limit);
         let folded = excess.min(self.visits.len());
-        self.visits.truncate(self.visits.len() - folded);
-        self.apart.truncate(self.apart.len() - (excess - folded));
-        excess
+        let visits = self.visits.drain(self.visits.len() - folded..);
+        let forgotten: u64 = visits.map(|(_, one)| u64::from(one.repeats.connections)).sum();
+        let apart = self.apart.drain(self.apart.len() - (excess - folded)..);
+        let also: u64 = apart.map(|one| u64::from(one.repeats.connections)).sum();
+        if self.numbers.len() > self.visits.len() {
+            self.forget_kinds();
+        }
+        forgotten + also
+    }
+
+    /// Forgets kinds of which no connection is left: there may be as many with each stretch.
+    #[cold]
+    fn forget_kinds(&mut self) {
+        let mut numbers = vec![None; self.numbers.len()];
+        self.visits.iter().for_each(|(number, _)| numbers[*number as usize] = Some(0));
+        self.numbers.retain(|_, number| numbers[*number as usize].is_some());
+        for (next, number) in (0..).zip(self.numbers.values_mut()) {
+            numbers[*number as usize] = Some(next);
+            *number = next;
+        }
+        for (number, _) in &mut self.visits {
+            *number = numbers[*number as usize].unwrap_or_default();
+        }
     }
 
     /// Adds what another one holds.
@@ -142,9 +162,12 @@ impl Ledger {
         let mut kinds: Vec<_> = numbers
             .into_iter()
             .map(|(kind, number)| (kind, std::mem::take(&mut sorted[number as usize])))
+            .filter(|(_, visits): &(_, Vec<_>)| !visits.is_empty())
             .collect();
         kinds.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        kinds.iter_mut().for_each(|(_, visits)| visits.sort_unstable());
+        for (kind, visits) in &mut kinds {
+            visits.sort_unstable_by(|a, b| (a.began(kind), a).cmp(&(b.began(kind), b)));
+        }
         (kinds, apart)
     }
 
@@ -316,6 +339,15 @@ impl Kind {
         }
     }
 
+    /// All names that it may be reported under.
+    pub(super) fn names(&self) -> impl Iterator<Item = &HostName> {
+        let target = match &self.story {
+            Story::Tunnel { connect, .. } => connect.host.as_ref(),
+            Story::Data | Story::Handshake(_) | Story::Http { .. } => None,
+        };
+        self.name().into_iter().chain(target)
+    }
+
     /// The server name that the handshake asked for.
     pub fn sni(&self) -> Option<&HostName> {
         match &self.story {
@@ -465,5 +497,10 @@ mod tests {
         assert_eq!(counts(&whole), [("a.example".into(), 2), ("b.example".into(), 1)]);
         assert_eq!(whole.truncate(2), 1);
         assert_eq!(whole.len(), 2);
+        // One of which nothing is left is no kind any more.
+        assert_eq!(whole.truncate(1), 1);
+        assert_eq!(whole.numbers.len(), 1);
+        whole.append(of(b"c.example"));
+        assert_eq!(counts(&whole), [("a.example".into(), 1), ("c.example".into(), 1)]);
     }
 }

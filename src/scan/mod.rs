@@ -21,6 +21,7 @@ mod parallel;
 mod part;
 mod partial;
 mod scanner;
+mod sound;
 mod talk;
 mod thin;
 

@@ -121,7 +121,10 @@ impl Partial {
             connection.watched_until = Some(connection.watched_until(end));
         }
         let ledger = Ledger::restore(kinds, connections);
-        Self { counters, names, ledger, ..Self::new(Place::Beginning, limits, resolvers) }
+        // With this capture's bound.
+        let mut known = Knowledge::new(limits.lookups);
+        known.union(names);
+        Self { counters, names: known, ledger, ..Self::new(Place::Beginning, limits, resolvers) }
     }
 
     /// A copy without the decoder.
@@ -285,7 +288,7 @@ impl Partial {
         if self.ledger.len() > self.limits.connections {
             self.thin();
         }
-        self.counters.evicted += self.ledger.truncate(self.limits.connections) as u64;
+        self.counters.evicted += self.ledger.truncate(self.limits.connections);
     }
 
     /// Has old connections stand for others. That takes a while, so it isn't tried in vain again and

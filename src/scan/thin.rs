@@ -3,7 +3,7 @@
 //! Counts, bytes, spans and verdicts stay the same. A success may make a failure good that is near
 //! it in time, so none is joined with another across such a time; nor are failures across a success.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -16,7 +16,7 @@ use crate::{
     flow::{Endpoint, FlowKey, Mark, Tally},
     names::Knowledge,
     scan::{
-        Connection,
+        Connection, Kind, Visit,
         ledger::{Ledger, granted, higher_port},
     },
 };
@@ -66,14 +66,14 @@ impl Ledger {
     pub(super) fn thin(&mut self, names: &Knowledge, before: Timestamp) {
         let troubles = self.troubles(names);
         let successes = self.successes(names, &troubles);
+        let servers = Servers::new(&self.apart, names);
         self.thin_visits(names, &troubles, before);
-        self.thin_apart(names, &successes, before);
+        self.thin_apart(names, &successes, &servers, before);
     }
 
     /// When what makes failures good begins and ceases to do so.
     fn troubles(&self, names: &Knowledge) -> Moments {
         let mut found = Moments::default();
-        let around = |at: Timestamp| [at.minus(BEFORE), at.plus(AFTER)];
         for connection in &self.apart {
             let Tally { first, last, .. } = connection.tally;
             let times = [around(first.time), around(last.time)].concat();
@@ -100,9 +100,7 @@ impl Ledger {
             self.numbers.iter().map(|(kind, number)| (*number, kind)).collect();
         for (number, visit) in &self.visits {
             let kind = kinds[number];
-            let (client, at) = (visit.client.addr(), visit.first.time);
-            let named = kind.name().into_iter();
-            note(tokens_of(client, kind.server.addr(), named, names, at), visit.began(kind).time);
+            note(tokens_of_visit(kind, visit, names), visit.began(kind).time);
         }
         for connection in self.apart.iter().filter(|connection| may_have_succeeded(connection)) {
             note(tokens(connection, names), connection.tally.first.time);
@@ -114,42 +112,48 @@ impl Ledger {
         let kinds: HashMap<_, _, RandomState> =
             self.numbers.iter().map(|(kind, number)| (*number, kind)).collect();
         self.visits.sort_unstable_by(|(a, x), (b, y)| {
-            (a, x.client.addr(), x).cmp(&(b, y.client.addr(), y))
+            let whose = |number, one: &Visit| {
+                let kind: &Kind = kinds[number];
+                (*number, whose(one.client, kind.is_client_known))
+            };
+            whose(a, x)
+                .cmp(&whose(b, y))
+                .then_with(|| (x.began(kinds[a]), x).cmp(&(y.began(kinds[b]), y)))
         });
         self.visits.dedup_by(|(number, next), (other, kept)| {
-            let same = number == other && next.client.addr() == kept.client.addr();
+            let kind = kinds[number];
+            let whose = |one: &Visit| whose(one.client, kind.is_client_known);
+            let same = number == other && whose(next) == whose(kept);
             if !same || next.last.time >= before {
                 return false;
             }
-            let kind = kinds[number];
-            let apart = [&*kept, &*next].into_iter().any(|visit| {
-                let (client, at) = (visit.client.addr(), visit.first.time);
-                let named = kind.name().into_iter();
-                let tokens = tokens_of(client, kind.server.addr(), named, names, at);
-                troubles.any(&tokens, kept.began(kind).time, next.began(kind).time)
-            });
-            // They may have other names.
-            let renamed = kind.name().is_none() && {
-                let named = |at| names.candidates(kept.client.addr(), kind.server.addr(), at);
-                named(kept.first.time).names != named(next.first.time).names
-            };
-            if apart || renamed {
+            let (began, begins) = (kept.began(kind).time, next.began(kind).time);
+            let apart = [&*kept, &*next]
+                .into_iter()
+                .any(|visit| troubles.any(&tokens_of_visit(kind, visit, names), began, begins));
+            if apart || told(kind, kept, names) != told(kind, next, names) {
                 return false;
             }
-            kept.repeats.add(next.repeats, next.first.time.since(kept.last.time));
+            kept.repeats.add(next.repeats, begins.since(kept.last.time));
             kept.last = kept.last.max(next.last);
             kept.bytes.iter_mut().zip(next.bytes).for_each(|(sum, more)| *sum += more);
             true
         });
     }
 
-    fn thin_apart(&mut self, names: &Knowledge, successes: &Moments, before: Timestamp) {
+    fn thin_apart(
+        &mut self,
+        names: &Knowledge,
+        successes: &Moments,
+        servers: &Servers,
+        before: Timestamp,
+    ) {
         self.apart.sort_by_key(|connection| (connection.tally.first, connection.key));
         let mut kept: Vec<Box<Connection>> = Vec::new();
         let mut ways: HashMap<_, Vec<(Way, usize)>, RandomState> = HashMap::default();
         for connection in std::mem::take(&mut self.apart) {
             let end = connection.tally.last.time;
-            let Some(way) = Way::of(&connection).filter(|_| end < before) else {
+            let Some(way) = Way::of(&connection, names).filter(|_| end < before) else {
                 kept.push(connection);
                 continue;
             };
@@ -158,7 +162,8 @@ impl Ledger {
             if let Some(at) = at {
                 let first = &mut kept[known[at].1];
                 let tokens = tokens(&connection, names);
-                if !successes.any(&tokens, first.tally.first.time.minus(BEFORE), end.plus(AFTER)) {
+                let (from, to) = (first.tally.first.time.minus(BEFORE), end.plus(AFTER));
+                if !successes.any(&tokens, from, to) && !servers.part(first, &connection, names) {
                     join(first, &connection);
                     continue;
                 }
@@ -188,9 +193,109 @@ fn join(first: &mut Connection, later: &Connection) {
     }
 }
 
+fn is_client_known(connection: &Connection) -> bool {
+    connection.opener.or(connection.facts.client).is_some()
+}
+
+/// A client's port is another one each time. What may be a server keeps it.
+fn whose(client: Endpoint, is_client_known: bool) -> Endpoint {
+    if is_client_known { Endpoint::new(client.addr(), 0) } else { client }
+}
+
 fn client(connection: &Connection) -> Option<crate::flow::Side> {
     let known = connection.opener.or(connection.facts.client);
     known.or_else(|| higher_port(&connection.key))
+}
+
+/// What servers did themselves: where one is a proxy, its denial shows that it can be reached.
+struct Servers {
+    /// When they denied something.
+    answered: Moments,
+    /// When what fails without an answer begins and ceases to be made good by one.
+    silent: Moments,
+}
+
+impl Servers {
+    #[allow(clippy::vec_box)]
+    fn new(apart: &[Box<Connection>], names: &Knowledge) -> Self {
+        let (mut answered, mut silent) = (Moments::default(), Moments::default());
+        for connection in apart.iter().filter(|connection| is_answered(connection)) {
+            let time = connection.tally.first.time;
+            server_tokens(connection, names).into_iter().for_each(|t| answered.extend(t, &[time]));
+        }
+        // Mostly there is none.
+        let others = apart.iter().filter(|other| !answered.is_empty() && !is_answered(other));
+        for connection in others {
+            let Tally { first, last, .. } = connection.tally;
+            let times = [around(first.time), around(last.time)].concat();
+            let wanted = |token: &Token| answered.times.contains_key(token);
+            let tokens = server_tokens(connection, names).into_iter().filter(wanted);
+            tokens.for_each(|token| silent.extend(token, &times));
+        }
+        Self { answered: answered.sorted(), silent: silent.sorted() }
+    }
+
+    /// True when one can't stand for a later one that went the same way.
+    fn part(&self, first: &Connection, later: &Connection, names: &Knowledge) -> bool {
+        let (from, to) = (first.tally.first.time, later.tally.first.time);
+        let tokens = || server_tokens(later, names);
+        match is_answered(later) {
+            true => self.silent.any(&tokens(), from, to),
+            false if self.answered.is_empty() => false,
+            false => {
+                let to = later.tally.last.time.plus(AFTER);
+                self.answered.any(&tokens(), from.minus(BEFORE), to)
+            }
+        }
+    }
+}
+
+/// True when the server said something itself.
+fn is_answered(connection: &Connection) -> bool {
+    let Facts { exchanges, connect, .. } = &connection.facts;
+    let asked = connect.as_ref().and_then(|connect| connect.status);
+    asked.or_else(|| exchanges.first().and_then(|exchange| exchange.status)).is_some()
+}
+
+/// When what fails at a time begins and ceases to be made good.
+fn around(at: Timestamp) -> [Timestamp; 2] {
+    [at.minus(BEFORE), at.plus(AFTER)]
+}
+
+fn told(kind: &Kind, visit: &Visit, names: &Knowledge) -> [Told; 2] {
+    let name = kind.name().filter(|_| !kind.is_tunnelled());
+    let ends = (visit.client.addr(), kind.server.addr());
+    by_dns(name, ends, kind.is_client_known, names, visit.first.time)
+}
+
+/// Names, and what is to be said about them.
+type Told = (Arc<[HostName]>, bool);
+
+/// What DNS says of a connection, as far as reports show it: its names, and whether they are another
+/// client's; of one that says its name itself, whether DNS doesn't confirm that.
+///
+/// Who is the client may be for the profile to say: then both ends are asked about.
+fn by_dns(
+    name: Option<&HostName>,
+    (client, server): (IpAddr, IpAddr),
+    is_client_known: bool,
+    names: &Knowledge,
+    at: Timestamp,
+) -> [Told; 2] {
+    let candidates = names.candidates(client, server, at);
+    match name {
+        None => {
+            let other = || names.candidates(server, client, at);
+            let other = (!is_client_known).then(other);
+            [Some(candidates), other]
+                .map(|it| it.map_or_else(Told::default, |it| (it.names, it.other_client)))
+        }
+        Some(name) => {
+            let is_told = candidates.names.binary_search(name).is_ok();
+            let uncorroborated = !is_told && names.is_visible(client, at);
+            [(Arc::default(), uncorroborated), Told::default()]
+        }
+    }
 }
 
 /// True unless it surely failed.
@@ -219,7 +324,28 @@ fn tokens(connection: &Connection, names: &Knowledge) -> Vec<Token> {
     let hosts = exchanges.iter().filter_map(|exchange| exchange.host.as_ref());
     let target = connect.iter().filter_map(|connect| connect.host.as_ref());
     let at = connection.tally.first.time;
-    tokens_of(client, server, sni.chain(hosts).chain(target), names, at)
+    let mut tokens = tokens_of(client, server, sni.chain(hosts).chain(target), names, at);
+    if !is_client_known(connection) {
+        tokens.extend(tokens_of(server, client, std::iter::empty(), names, at));
+    }
+    tokens
+}
+
+fn tokens_of_visit(kind: &Kind, visit: &Visit, names: &Knowledge) -> Vec<Token> {
+    let (client, at) = (visit.client.addr(), visit.first.time);
+    let server = kind.server.addr();
+    let mut tokens = tokens_of(client, server, kind.names(), names, at);
+    if !kind.is_client_known {
+        tokens.extend(tokens_of(server, client, std::iter::empty(), names, at));
+    }
+    tokens
+}
+
+/// The server's address and names, whatever was asked of it.
+fn server_tokens(connection: &Connection, names: &Knowledge) -> Vec<Token> {
+    let Some(client) = client(connection) else { return Vec::new() };
+    let [client, server] = [client, client.other()].map(|side| connection.key.end(side).addr());
+    tokens_of(client, server, std::iter::empty(), names, connection.tally.first.time)
 }
 
 /// The address, and the names; those of DNS for want of others.
@@ -250,6 +376,10 @@ impl Moments {
         self.times.entry(token).or_default().extend_from_slice(times);
     }
 
+    fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
     fn sorted(mut self) -> Self {
         self.times.values_mut().for_each(|times| {
             times.sort_unstable();
@@ -271,16 +401,18 @@ impl Moments {
 /// result.
 #[derive(PartialEq)]
 struct Way {
-    whom: (IpAddr, Endpoint, Transport),
+    whom: (Endpoint, Endpoint, Transport),
     /// Without stamps, and numbers no greater than is told apart.
     told: Connection,
     /// Of each two stamps, which comes first and by how much.
     order: Vec<u8>,
+    /// Its names by DNS, where they count, and how sure they are.
+    named: [Told; 2],
 }
 
 impl Way {
     /// `None` when the two ends can't be told apart.
-    fn of(connection: &Connection) -> Option<Self> {
+    fn of(connection: &Connection, names: &Knowledge) -> Option<Self> {
         let side = client(connection)?;
         let [mine, server] = [side, side.other()].map(|side| connection.key.end(side));
         let transport = connection.key.transport();
@@ -293,7 +425,8 @@ impl Way {
         let until = connection.watched_until(Timestamp::from_nanos(u64::MAX));
         stamps.push(Stamp { time: until, ..Stamp::MAX });
         // The client's port is another one each time.
-        told.key = FlowKey::new(transport, Endpoint::new(mine.addr(), 0), server).0;
+        let is_known = is_client_known(connection);
+        told.key = FlowKey::new(transport, whose(mine, is_known), server).0;
         (told.watched_until, told.repeats) = (None, Repeats::default());
         for side in &mut told.tally.sides {
             side.isn = None;
@@ -304,7 +437,12 @@ impl Way {
             .enumerate()
             .flat_map(|(at, a)| stamps[..at].iter().map(move |b| step(*a, *b)))
             .collect();
-        Some(Self { whom: (mine.addr(), server, transport), told, order })
+        let Facts { hello, exchanges, connect, .. } = &connection.facts;
+        let sni = hello.as_ref().and_then(|hello| hello.sni.as_ref());
+        let sni = sni.filter(|_| exchanges.is_empty() && connect.is_none());
+        let ends = (mine.addr(), server.addr());
+        let named = by_dns(sni, ends, is_known, names, connection.tally.first.time);
+        Some(Self { whom: (whose(mine, is_known), server, transport), told, order, named })
     }
 }
 

@@ -121,13 +121,22 @@ pub struct Attempts {
 
 /// Finds the attempts in what a capture told.
 pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
-    let viewpoint = Viewpoint::new(census, profile);
+    attempts_seen(&Viewpoint::new(census, profile))
+}
+
+/// The same, where each client's may have to be told apart.
+pub(super) fn attempts_of_clients(census: &Census, profile: &Profile) -> Attempts {
+    attempts_seen(&Viewpoint { each_client: true, ..Viewpoint::new(census, profile) })
+}
+
+fn attempts_seen(viewpoint: &Viewpoint<'_>) -> Attempts {
+    let Viewpoint { census, profile, .. } = *viewpoint;
     let mut found = Attempts::default();
     for connection in &census.connections {
         viewpoint.attempts(connection, &mut found);
     }
     for (kind, visits) in &census.kinds {
-        Repeated::new(kind, &viewpoint).attempts(visits, &mut found);
+        Repeated::new(kind, viewpoint).attempts(visits, &mut found);
     }
     found.all.extend(lookup::failed(census, profile, |client, first, last| {
         viewpoint.watch(client, first, last)
@@ -156,6 +165,8 @@ pub(super) struct Viewpoint<'v> {
     hearing: Hearing,
     pub(super) inspection: Inspection<'v>,
     pub(super) naming: Naming<'v>,
+    /// True when attempts of several clients may mean different things, however alike they are.
+    pub(super) each_client: bool,
     end: Timestamp,
 }
 
@@ -165,7 +176,7 @@ impl<'v> Viewpoint<'v> {
         let hearing = Hearing::new(census, profile);
         let inspection = Inspection::new(census, profile);
         let naming = Naming::new(&census.names);
-        Self { census, profile, hearing, inspection, naming, end }
+        Self { census, profile, hearing, inspection, naming, each_client: false, end }
     }
 
     /// The connection as one or several attempts; none when it came from outside.
@@ -593,5 +604,39 @@ impl Attempt {
     /// Why it's inconclusive.
     pub fn reason(&self) -> Option<Reason> {
         self.result.reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        extract::Facts,
+        flow::{FlowKey, Tally},
+        scan::Counters,
+    };
+
+    /// Those that one stands for are there, too.
+    #[test]
+    fn dropped_flows_that_one_stands_for_are_not_missing() {
+        let end = |port| Endpoint::new("10.0.0.1".parse().unwrap(), port);
+        let evicted = |connections| Connection {
+            key: FlowKey::new(Transport::Tcp, end(1), end(2)).0,
+            tally: Tally::default(),
+            opener: None,
+            facts: Facts::default(),
+            tunnel: None,
+            watched_until: None,
+            evicted: true,
+            repeats: Repeats { connections, tries: 1 },
+        };
+        let census = |evicted: Vec<Connection>| Census {
+            counters: Counters { evicted: 3, ..Counters::default() },
+            names: Knowledge::default(),
+            connections: evicted.into_iter().map(Box::new).collect(),
+            kinds: Vec::new(),
+        };
+        assert!(!is_incomplete(&census(vec![evicted(1), evicted(2)])));
+        assert!(is_incomplete(&census(vec![evicted(1), evicted(1)])));
     }
 }

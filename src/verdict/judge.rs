@@ -19,7 +19,7 @@ use crate::{
     verdict::{
         Class, Evidence, Flag, Meaning, NamedBy, Outcome, Proof, RuleFinding, Stage, Verdict,
         advice::advice,
-        attempt::{Attempt, Attempts, Try, attempts, number_destinations},
+        attempt::{Attempt, Attempts, Try, attempts, attempts_of_clients, number_destinations},
         fallback,
         finding::{Bytes, DestinationFinding, Findings, Outcomes, Summary, TargetFinding},
         permit::{Permit, Permits, rule_transport},
@@ -42,8 +42,11 @@ pub fn judge(census: &Census, site: &Site) -> Findings {
 /// The same with what the firewall's allowlist permits: of destinations that no rule explains,
 /// those are [`Class::Allowed`]. It changes no verdict.
 pub fn judge_with(census: &Census, site: &Site, policy: Option<&Policy<'_>>) -> Findings {
-    let Attempts { mut all, midstream_flows, one_sided, inbound_flows } =
-        attempts(census, site.profile());
+    let found = match policy.is_some_and(Policy::tells_clients_apart) {
+        true => attempts_of_clients(census, site.profile()),
+        false => attempts(census, site.profile()),
+    };
+    let Attempts { mut all, midstream_flows, one_sided, inbound_flows } = found;
     all.sort_by(|a, b| {
         let names = || a.destination().cmp(&b.destination());
         (a.first, a.client).cmp(&(b.first, b.client)).then_with(names)

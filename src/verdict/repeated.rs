@@ -29,6 +29,8 @@ struct Traits {
     is_uncorroborated: bool,
     /// The client's: rules may ask for them.
     roles: Vec<usize>,
+    /// Where an allowlist may ask for it.
+    client: Option<IpAddr>,
 }
 
 /// Which attempts, by their position, stand for connections of these traits.
@@ -98,7 +100,7 @@ impl<'r> Repeated<'r> {
         candidates: &Arc<[HostName]>,
         other_client: bool,
     ) -> Traits {
-        let Viewpoint { census, profile, .. } = self.viewpoint;
+        let Viewpoint { census, profile, each_client, .. } = self.viewpoint;
         let roles = profile.roles.values().enumerate();
         let has = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
         let roles = roles.filter(|(_, nets)| has(nets)).map(|(at, _)| at).collect();
@@ -109,7 +111,7 @@ impl<'r> Repeated<'r> {
                 (None, !told && census.names.is_visible(client, visit.first.time))
             }
         };
-        Traits { by_dns, is_uncorroborated, roles }
+        Traits { by_dns, is_uncorroborated, roles, client: each_client.then_some(client) }
     }
 }
 

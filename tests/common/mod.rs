@@ -11,13 +11,14 @@ use std::{
 };
 
 use egress_auditor::{
+    allowlist::Policy,
     base::{FrameId, Stamp, Timestamp},
     catalog::{Catalog, CatalogRef, Profile, Site, builtin},
     flow::Endpoint,
     report::{ProfileUsed, Report, write_json, write_text},
     scan::{Census, Limits, Place, Scanner, Sink},
     source::{Format, Frame, InputStats, LinkType, Records},
-    verdict::judge,
+    verdict::judge_with,
 };
 
 /// The folder of the fixtures.
@@ -149,7 +150,8 @@ impl Setting {
         Self::new(Profile::default())
     }
 
-    fn new(profile: Profile) -> Self {
+    /// A site by its profile.
+    pub fn new(profile: Profile) -> Self {
         let load = |reference: &CatalogRef| match reference {
             CatalogRef::Builtin(name) => builtin(name).unwrap(),
             CatalogRef::File(file) => panic!("fixtures use built-in catalogs, not {file}"),
@@ -167,6 +169,11 @@ impl Setting {
 
     /// The report on what a capture told.
     pub fn report(&self, census: &Census) -> Report {
+        self.report_with(census, None)
+    }
+
+    /// The same beside an allowlist.
+    pub fn report_with(&self, census: &Census, policy: Option<&Policy<'_>>) -> Report {
         let unbound = self.site.profile().unbound(self.catalogs.iter().flat_map(|c| &c.rules));
         let used = ProfileUsed::new(None, self.site.profile(), &unbound);
         let span = census.counters.span;
@@ -181,7 +188,7 @@ impl Setting {
             dropped: None,
             truncated: None,
         };
-        Report::new(&[stats], census, used, judge(census, &self.site))
+        Report::new(&[stats], census, used, judge_with(census, &self.site, policy))
     }
 }
 

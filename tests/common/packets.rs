@@ -87,3 +87,53 @@ fn ethernet(at: Timestamp, packet: &[u8]) -> OwnedFrame {
     data.extend(packet);
     OwnedFrame { time: at, link: LinkType::ETHERNET, wire_len: data.len() as u32, data }
 }
+
+// -- what is said ------------------------------------------------------------
+
+/// A ClientHello that asks for a name.
+pub fn client_hello(name: &str) -> Vec<u8> {
+    let len16 = |len: usize| (len as u16).to_be_bytes();
+    let list = [&[0][..], &len16(name.len()), name.as_bytes()].concat();
+    let sni = [&[0, 0][..], &len16(list.len() + 2), &len16(list.len()), &list].concat();
+    let fixed = [&[3, 3][..], &[7; 32], &[0, 0, 2, 0x13, 1, 1, 0]].concat();
+    let body = [&fixed[..], &len16(sni.len()), &sni].concat();
+    let message = [&[1, 0][..], &len16(body.len()), &body].concat();
+    [&[22, 3, 1][..], &len16(message.len()), &message].concat()
+}
+
+/// A ServerHello of TLS 1.3.
+pub fn server_hello() -> Vec<u8> {
+    let extensions = [0, 43, 0, 2, 3, 4];
+    let fixed = [&[3, 3][..], &[9; 32], &[0, 0x13, 1, 0]].concat();
+    let body = [&fixed[..], &[0, extensions.len() as u8], &extensions].concat();
+    let message = [&[2, 0, 0, body.len() as u8][..], &body].concat();
+    [&[22, 3, 3, 0, message.len() as u8][..], &message].concat()
+}
+
+/// An encrypted record.
+pub fn encrypted() -> Vec<u8> {
+    [&[23, 3, 3, 0, 200][..], &[0x5a; 200]].concat()
+}
+
+/// The head of an HTTP answer.
+pub fn response(status: u16, headers: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n{headers}\r\n").into_bytes()
+}
+
+/// A query, or its answer with an RCODE and an address.
+pub fn dns(name: &str, rtype: u16, answer: Option<(u8, Option<Ipv4Addr>)>) -> Vec<u8> {
+    let (flags, addr) = match answer {
+        None => ([1, 0], None),
+        Some((rcode, addr)) => ([0x81, 0x80 | rcode], addr),
+    };
+    let counts = [0, 1, 0, u8::from(addr.is_some()), 0, 0, 0, 0];
+    let labels = name.split('.').flat_map(|l| [&[l.len() as u8][..], l.as_bytes()].concat());
+    let mut message = [&[0x12, 0x34][..], &flags, &counts].concat();
+    message.extend(labels.chain([0]));
+    message.extend([&rtype.to_be_bytes()[..], &[0, 1]].concat());
+    if let Some(addr) = addr {
+        message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        message.extend(addr.octets());
+    }
+    message
+}
