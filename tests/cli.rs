@@ -67,6 +67,10 @@ fn wrong_usage_exits_with_2() {
         (&["audit", "--profile", "no-such.toml", capture], "no-such.toml"),
         (&["audit", "--catalog", "no-such", capture], "no-such"),
         (&["audit", "--service-tags", "no-such.json", capture], "no-such.json"),
+        #[cfg(feature = "live")]
+        (&["audit", "--state", "state", capture], "cannot be used with"),
+        #[cfg(feature = "live")]
+        (&["audit", "--window", "60s", capture], "cannot be used with"),
     ] {
         let run = run(args);
         assert_eq!(run.code, Some(2), "{args:?}: {run:?}");

@@ -21,7 +21,7 @@ use super::{
 pub(super) struct ListenArgs {
     /// Serve the report (`/`, `/report.json`), `/metrics` and `/healthz` over HTTP, with -i; the
     /// report is made anew at the end of each --window, 60s unless said otherwise.
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "interface")]
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "interface", conflicts_with = "files")]
     listen: Option<SocketAddr>,
 
     /// Whoever asks must show what this file holds, as `Authorization: Bearer TOKEN`. Needed for

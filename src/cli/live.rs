@@ -23,19 +23,19 @@ pub(crate) struct LiveArgs {
     pub(super) interface: Vec<String>,
 
     /// Capture only what this filter lets through (pcap-filter(7) syntax), with -i.
-    #[arg(long, value_name = "EXPRESSION", requires = "interface")]
+    #[arg(long, value_name = "EXPRESSION", requires = "interface", conflicts_with = "files")]
     pub(super) filter: Option<String>,
 
     /// Let the kernel drop the bulk of downloads too, with -i: large segments from ports 80 and 443
     /// in which no TLS record or HTTP answer begins. For links that are too fast otherwise. Costs
     /// the count of bytes that came in, and certificates and HTTP heads in several segments.
-    #[arg(long, requires = "interface")]
+    #[arg(long, requires = "interface", conflicts_with = "files")]
     pub(super) prefilter: bool,
 
     /// The kernel's buffer for each interface, with -i: bytes, or with K, M or G.
     #[arg(
         long, value_name = "SIZE", default_value = "64M", value_parser = size,
-        requires = "interface"
+        requires = "interface", conflicts_with = "files"
     )]
     buffer_size: u32,
 
@@ -43,18 +43,18 @@ pub(crate) struct LiveArgs {
     /// the buffers if that is more. The more, the more connections, names and destinations it can
     /// tell apart, and the more of unfinished handshakes and requests it can hold; what is beyond it
     /// is counted as evicted.
-    #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "interface")]
+    #[arg(long, value_name = "SIZE", value_parser = bytes, requires = "interface", conflicts_with = "files")]
     memory: Option<u64>,
 
     /// Bytes to keep of each frame, with -i. Below about 2K, names in long ClientHellos get lost.
     #[arg(
         long, value_name = "BYTES", default_value = "256K", value_parser = snap_len,
-        requires = "interface"
+        requires = "interface", conflicts_with = "files"
     )]
     snaplen: u32,
 
     /// Ask the interface for all frames on its wire, not just those for this host, with -i.
-    #[arg(long, requires = "interface")]
+    #[arg(long, requires = "interface", conflicts_with = "files")]
     promiscuous: bool,
 }
 

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 pub(super) struct SandboxArgs {
     /// Go on as this user (name or number) once the capture is open, with -i as root; `root` to
     /// stay.
-    #[arg(long, value_name = "USER", requires = "interface")]
+    #[arg(long, value_name = "USER", requires = "interface", conflicts_with = "files")]
     user: Option<String>,
 
     /// Neither Landlock nor seccomp, with -i. An interface that was removed can be opened again
     /// only with this and `--user root`.
-    #[arg(long, requires = "interface")]
+    #[arg(long, requires = "interface", conflicts_with = "files")]
     no_sandbox: bool,
 }
 

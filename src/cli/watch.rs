@@ -47,17 +47,17 @@ pub(super) struct WatchArgs {
     /// with -i: what changed, and what was lost. With -o the report of all so far is written at the
     /// end of each; without, it is the last line. SIGHUP reads profile, catalogs and allowlist
     /// anew.
-    #[arg(long, value_name = "TIME", value_parser = duration, requires = "interface")]
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "interface", conflicts_with = "files")]
     window: Option<Duration>,
 
     /// Show what is required, and what is unexpected, on the terminal while it captures, with -i.
     #[cfg(feature = "tui")]
-    #[arg(long, requires = "interface", conflicts_with = "window")]
+    #[arg(long, requires = "interface", conflicts_with_all = ["window", "files"])]
     tui: bool,
 
     /// Go on from what this file tells of the capture before, and keep it up to date at the end of each
     /// window, with -i: a restart then loses the open window at most. `merge` reads it too.
-    #[arg(long, value_name = "FILE", requires = "interface")]
+    #[arg(long, value_name = "FILE", requires = "interface", conflicts_with = "files")]
     state: Option<PathBuf>,
 
     #[command(flatten)]
