@@ -3,7 +3,7 @@
 //! Counts, bytes, spans and verdicts stay the same. A success may make a failure good that is near
 //! it in time, so none is joined with another across such a time; nor are failures across a success.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -14,7 +14,7 @@ use crate::{
     decode::Transport,
     extract::Facts,
     flow::{Endpoint, FlowKey, Mark, Tally},
-    names::Knowledge,
+    names::{Candidates, Knowledge},
     scan::{
         Connection, Kind, Visit,
         ledger::{Ledger, granted, higher_port},
@@ -64,6 +64,7 @@ impl Repeats {
 impl Ledger {
     /// Joins connections that ended before a time.
     pub(super) fn thin(&mut self, names: &Knowledge, before: Timestamp) {
+        let names = &Naming { names, known: RefCell::default() };
         let troubles = self.troubles(names);
         let successes = self.successes(names, &troubles);
         let servers = Servers::new(&self.apart, names);
@@ -72,7 +73,7 @@ impl Ledger {
     }
 
     /// When what makes failures good begins and ceases to do so.
-    fn troubles(&self, names: &Knowledge) -> Moments {
+    fn troubles(&self, names: &Naming<'_>) -> Moments {
         let mut found = Moments::default();
         for connection in &self.apart {
             let Tally { first, last, .. } = connection.tally;
@@ -80,7 +81,7 @@ impl Ledger {
             let tokens = tokens(connection, names);
             tokens.into_iter().for_each(|token| found.extend(token, &times));
         }
-        for (key, lookup) in names.lookups() {
+        for (key, lookup) in names.names.lookups() {
             let marks = lookup.replies.iter().map(|(_, mark)| mark).chain([&lookup.queries]);
             let stamps = marks.flat_map(|mark| [mark.first(), mark.last()]).flatten();
             let times: Vec<_> = stamps.flat_map(|stamp| around(stamp.time)).collect();
@@ -90,7 +91,7 @@ impl Ledger {
     }
 
     /// When what failed now and then succeeded.
-    fn successes(&self, names: &Knowledge, troubles: &Moments) -> Moments {
+    fn successes(&self, names: &Naming<'_>, troubles: &Moments) -> Moments {
         let mut found = Moments::default();
         let mut note = |tokens: Vec<Token>, time| {
             let wanted = tokens.into_iter().filter(|token| troubles.times.contains_key(token));
@@ -108,7 +109,7 @@ impl Ledger {
         found.sorted()
     }
 
-    fn thin_visits(&mut self, names: &Knowledge, troubles: &Moments, before: Timestamp) {
+    fn thin_visits(&mut self, names: &Naming<'_>, troubles: &Moments, before: Timestamp) {
         let kinds: HashMap<_, _, RandomState> =
             self.numbers.iter().map(|(kind, number)| (*number, kind)).collect();
         self.visits.sort_unstable_by(|(a, x), (b, y)| {
@@ -128,10 +129,9 @@ impl Ledger {
                 return false;
             }
             let (began, begins) = (kept.began(kind).time, next.began(kind).time);
-            let apart = [&*kept, &*next]
-                .into_iter()
-                .any(|visit| troubles.any(&tokens_of_visit(kind, visit, names), began, begins));
-            if apart || told(kind, kept, names) != told(kind, next, names) {
+            // Those of which DNS says the same are about the same.
+            let alike = told(kind, kept, names) == told(kind, next, names);
+            if !alike || troubles.any(&tokens_of_visit(kind, next, names), began, begins) {
                 return false;
             }
             kept.repeats.add(next.repeats, begins.since(kept.last.time));
@@ -143,7 +143,7 @@ impl Ledger {
 
     fn thin_apart(
         &mut self,
-        names: &Knowledge,
+        names: &Naming<'_>,
         successes: &Moments,
         servers: &Servers,
         before: Timestamp,
@@ -207,6 +207,28 @@ fn client(connection: &Connection) -> Option<crate::flow::Side> {
     known.or_else(|| higher_port(&connection.key))
 }
 
+/// What DNS told, with the names of addresses remembered: most connections have the same as the one
+/// before.
+struct Naming<'n> {
+    names: &'n Knowledge,
+    known: RefCell<HashMap<(IpAddr, IpAddr), Candidates, RandomState>>,
+}
+
+impl Naming<'_> {
+    fn candidates(&self, client: IpAddr, addr: IpAddr, at: Timestamp) -> Candidates {
+        let mut known = self.known.borrow_mut();
+        if let Some(found) = known.get(&(client, addr)).filter(|found| found.valid.contains(&at)) {
+            return found.clone();
+        }
+        let found = self.names.candidates(client, addr, at);
+        // Most addresses have no name, and many may be scanned: those cost nothing to ask again.
+        if !found.names.is_empty() {
+            known.insert((client, addr), found.clone());
+        }
+        found
+    }
+}
+
 /// What servers did themselves: where one is a proxy, its denial shows that it can be reached.
 struct Servers {
     /// When they denied something.
@@ -217,7 +239,7 @@ struct Servers {
 
 impl Servers {
     #[allow(clippy::vec_box)]
-    fn new(apart: &[Box<Connection>], names: &Knowledge) -> Self {
+    fn new(apart: &[Box<Connection>], names: &Naming<'_>) -> Self {
         let (mut answered, mut silent) = (Moments::default(), Moments::default());
         for connection in apart.iter().filter(|connection| is_answered(connection)) {
             let time = connection.tally.first.time;
@@ -236,7 +258,7 @@ impl Servers {
     }
 
     /// True when one can't stand for a later one that went the same way.
-    fn part(&self, first: &Connection, later: &Connection, names: &Knowledge) -> bool {
+    fn part(&self, first: &Connection, later: &Connection, names: &Naming<'_>) -> bool {
         let (from, to) = (first.tally.first.time, later.tally.first.time);
         let tokens = || server_tokens(later, names);
         match is_answered(later) {
@@ -262,7 +284,7 @@ fn around(at: Timestamp) -> [Timestamp; 2] {
     [at.minus(BEFORE), at.plus(AFTER)]
 }
 
-fn told(kind: &Kind, visit: &Visit, names: &Knowledge) -> [Told; 2] {
+fn told(kind: &Kind, visit: &Visit, names: &Naming<'_>) -> [Told; 2] {
     let name = kind.name().filter(|_| !kind.is_tunnelled());
     let ends = (visit.client.addr(), kind.server.addr());
     by_dns(name, ends, kind.is_client_known, names, visit.first.time)
@@ -279,7 +301,7 @@ fn by_dns(
     name: Option<&HostName>,
     (client, server): (IpAddr, IpAddr),
     is_client_known: bool,
-    names: &Knowledge,
+    names: &Naming<'_>,
     at: Timestamp,
 ) -> [Told; 2] {
     let candidates = names.candidates(client, server, at);
@@ -292,7 +314,7 @@ fn by_dns(
         }
         Some(name) => {
             let is_told = candidates.names.binary_search(name).is_ok();
-            let uncorroborated = !is_told && names.is_visible(client, at);
+            let uncorroborated = !is_told && names.names.is_visible(client, at);
             [(Arc::default(), uncorroborated), Told::default()]
         }
     }
@@ -316,7 +338,7 @@ enum Token {
     Addr(IpAddr),
 }
 
-fn tokens(connection: &Connection, names: &Knowledge) -> Vec<Token> {
+fn tokens(connection: &Connection, names: &Naming<'_>) -> Vec<Token> {
     let Some(client) = client(connection) else { return Vec::new() };
     let [client, server] = [client, client.other()].map(|side| connection.key.end(side).addr());
     let Facts { hello, exchanges, connect, .. } = &connection.facts;
@@ -331,7 +353,7 @@ fn tokens(connection: &Connection, names: &Knowledge) -> Vec<Token> {
     tokens
 }
 
-fn tokens_of_visit(kind: &Kind, visit: &Visit, names: &Knowledge) -> Vec<Token> {
+fn tokens_of_visit(kind: &Kind, visit: &Visit, names: &Naming<'_>) -> Vec<Token> {
     let (client, at) = (visit.client.addr(), visit.first.time);
     let server = kind.server.addr();
     let mut tokens = tokens_of(client, server, kind.names(), names, at);
@@ -342,7 +364,7 @@ fn tokens_of_visit(kind: &Kind, visit: &Visit, names: &Knowledge) -> Vec<Token> 
 }
 
 /// The server's address and names, whatever was asked of it.
-fn server_tokens(connection: &Connection, names: &Knowledge) -> Vec<Token> {
+fn server_tokens(connection: &Connection, names: &Naming<'_>) -> Vec<Token> {
     let Some(client) = client(connection) else { return Vec::new() };
     let [client, server] = [client, client.other()].map(|side| connection.key.end(side).addr());
     tokens_of(client, server, std::iter::empty(), names, connection.tally.first.time)
@@ -353,7 +375,7 @@ fn tokens_of<'n>(
     client: IpAddr,
     server: IpAddr,
     named: impl Iterator<Item = &'n HostName>,
-    names: &Knowledge,
+    names: &Naming<'_>,
     at: Timestamp,
 ) -> Vec<Token> {
     let mut tokens = vec![Token::Addr(server)];
@@ -412,7 +434,7 @@ struct Way {
 
 impl Way {
     /// `None` when the two ends can't be told apart.
-    fn of(connection: &Connection, names: &Knowledge) -> Option<Self> {
+    fn of(connection: &Connection, names: &Naming<'_>) -> Option<Self> {
         let side = client(connection)?;
         let [mine, server] = [side, side.other()].map(|side| connection.key.end(side));
         let transport = connection.key.transport();
