@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 const FORM: &str = "egress-auditor/partial/1\n";
 
 /// Unpacked, a file that is longer isn't one of ours.
-const MAX_LEN: u64 = 8 << 30;
+const MAX_LEN: u64 = 1 << 30;
 
 /// What a capture told.
 #[derive(Serialize, Deserialize)]
@@ -99,7 +99,9 @@ pub(super) fn write<C: Borrow<Census> + Serialize>(
 ) -> io::Result<()> {
     let temporary = beside(path, "new");
     let put = || {
-        let file = fs::File::create(&temporary)?;
+        // What an earlier run left there goes; a link that somebody else put there isn't followed.
+        let _ = fs::remove_file(&temporary);
+        let file = fs::File::options().write(true).create_new(true).open(&temporary)?;
         let mut packed = GzEncoder::new(BufWriter::new(file), Compression::fast());
         packed.write_all(FORM.as_bytes())?;
         postcard::to_io(saved, &mut packed).map_err(io::Error::other)?;

@@ -144,6 +144,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         lines,
         output,
         state,
+        kept: Instant::now(),
         reload: &reload,
         changes,
         idle: &idle,
@@ -366,6 +367,8 @@ struct Court<'c> {
     lines: bool,
     output: Option<Output>,
     state: Option<State>,
+    /// When the state was written, or would have been.
+    kept: Instant,
     reload: &'c AtomicBool,
     /// Tells whoever captures of other resolvers.
     changes: Sender<Arc<[Endpoint]>>,
@@ -434,7 +437,7 @@ impl Court<'_> {
     }
 
     fn judge(&mut self, snapshot: Snapshot, policy: Option<&Policy<'_>>) -> Report {
-        let Snapshot { partial, seen, mut live, .. } = snapshot;
+        let Snapshot { partial, seen, mut live, last, .. } = snapshot;
         for (stats, seen) in live.iter_mut().zip(seen) {
             let Seen { frames, bytes, span } = seen;
             let (first, last) = (span.map(|(first, _)| first), span.map(|(_, last)| last));
@@ -451,11 +454,16 @@ impl Court<'_> {
         for (shown, input) in report.inputs.iter_mut().zip(&inputs) {
             shown.live.clone_from(&input.live);
         }
-        if let Some(state) = &mut self.state
+        // The view on the terminal is judged more often than is worth a file.
+        let is_due = !self.args.watch.has_view() || last || self.kept.elapsed() >= DEFAULT_WINDOW;
+        if let Some(state) = self.state.as_mut().filter(|_| is_due)
             && let Err(error) =
                 state.write(&Saved { node: self.args.node(), inputs, census: &census })
         {
             self.shared.note(format!("--state: {error:#}; capturing goes on"));
+        }
+        if is_due {
+            self.kept = Instant::now();
         }
         if let Some(earlier) = &self.earlier {
             report.compare(earlier);
