@@ -6,7 +6,7 @@
 use std::{
     borrow::Borrow,
     fmt, fs,
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufRead, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -41,6 +41,7 @@ pub(super) struct SavedInput {
 #[derive(Debug)]
 pub(super) enum Unusable {
     /// It can't be read at all.
+    #[cfg(feature = "live")]
     Io(io::Error),
     /// It isn't what this version writes.
     Damaged(String),
@@ -49,6 +50,7 @@ pub(super) enum Unusable {
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            #[cfg(feature = "live")]
             Self::Io(error) => write!(f, "cannot read: {error}"),
             Self::Damaged(what) => f.write_str(what),
         }
@@ -61,9 +63,10 @@ pub(super) fn is_saved(bytes: &[u8]) -> bool {
 }
 
 /// Reads what [`write`] wrote.
+#[cfg(feature = "live")]
 pub(super) fn read(path: &Path) -> Result<Saved, Unusable> {
     let file = fs::File::open(path).map_err(Unusable::Io)?;
-    decode(BufReader::new(file))
+    decode(io::BufReader::new(file))
 }
 
 /// The same, from bytes.
