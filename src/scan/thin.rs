@@ -430,6 +430,8 @@ struct Way {
     order: Vec<u8>,
     /// Its names by DNS, where they count, and how sure they are.
     named: [Told; 2],
+    /// Of the two ends, whether their DNS was seen by then.
+    visible: [bool; 2],
 }
 
 impl Way {
@@ -463,8 +465,12 @@ impl Way {
         let sni = hello.as_ref().and_then(|hello| hello.sni.as_ref());
         let sni = sni.filter(|_| exchanges.is_empty() && connect.is_none());
         let ends = (mine.addr(), server.addr());
-        let named = by_dns(sni, ends, is_known, names, connection.tally.first.time);
-        Some(Self { whom: (whose(mine, is_known), server, transport), told, order, named })
+        let at = connection.tally.first.time;
+        let named = by_dns(sni, ends, is_known, names, at);
+        // Whether names that were never looked up are remarkable.
+        let visible = [mine, server].map(|end| names.names.is_visible(end.addr(), at));
+        let whom = (whose(mine, is_known), server, transport);
+        Some(Self { whom, told, order, named, visible })
     }
 }
 
