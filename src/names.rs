@@ -3,7 +3,7 @@
 //! Knowledge is a union: it doesn't matter in which order, or in which stretch of a capture, the
 //! answers were seen. What is asked of it always names a time.
 
-use std::{net::IpAddr, ops::Range, sync::Arc, time::Duration};
+use std::{cell::RefCell, hash::Hash, net::IpAddr, ops::Range, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -27,6 +27,9 @@ const MAX_BINDINGS: usize = 256;
 
 /// Addresses kept for one lookup.
 const MAX_ADDRESSES: usize = 32;
+
+/// Of what no answer ever bounds.
+const ALWAYS: Range<Timestamp> = Timestamp::from_nanos(0)..Timestamp::from_nanos(u64::MAX);
 
 /// What a resolver answered to an A or AAAA query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -279,9 +282,60 @@ impl Knowledge {
     }
 }
 
+/// Candidates, remembered: connections come roughly in the order in which they began, and most have the
+/// same as the one before.
+pub struct Recall<'k> {
+    names: &'k Knowledge,
+    told: Remembered<(IpAddr, IpAddr)>,
+    told_to_anyone: Remembered<IpAddr>,
+}
+
+type Remembered<K> = RefCell<HashMap<K, Candidates, RandomState>>;
+
+impl<'k> Recall<'k> {
+    /// Remembers nothing yet.
+    pub fn new(names: &'k Knowledge) -> Self {
+        Self { names, told: RefCell::default(), told_to_anyone: RefCell::default() }
+    }
+
+    /// What DNS told.
+    pub fn names(&self) -> &'k Knowledge {
+        self.names
+    }
+
+    /// As [`Knowledge::candidates`] has them, but they may hold for longer than is said.
+    pub fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
+        let names = self.names;
+        let own = recall(&self.told, (client, addr), time, || names.told(client, addr, time));
+        match own.names.is_empty() {
+            false => own,
+            true => recall(&self.told_to_anyone, addr, time, || names.told_to_anyone(addr, time)),
+        }
+    }
+}
+
+/// What is remembered, when it holds at `time`; else what `find` finds.
+fn recall<K: Eq + Hash>(
+    remembered: &Remembered<K>,
+    key: K,
+    time: Timestamp,
+    find: impl FnOnce() -> Candidates,
+) -> Candidates {
+    let mut remembered = remembered.borrow_mut();
+    if let Some(known) = remembered.get(&key).filter(|known| known.valid.contains(&time)) {
+        return known.clone();
+    }
+    let found = find();
+    // Many addresses may be scanned that never had a name: those cost little to ask again.
+    if found.valid != ALWAYS {
+        remembered.insert(key, found.clone());
+    }
+    found
+}
+
 /// The names of those bindings that hold at `time`; if none does, of those within the grace period.
 fn named(bindings: &[Binding], time: Timestamp, anyone: bool) -> Candidates {
-    let mut valid = Timestamp::default()..Timestamp::from_nanos(u64::MAX);
+    let mut valid = ALWAYS;
     let (mut fresh, mut late) = (Vec::new(), Vec::new());
     for binding in bindings {
         match binding.lateness(time, &mut valid) {

@@ -65,28 +65,21 @@ impl<'f> Files<'f> {
                     continue;
                 }
             };
-            let cut = self.threads.filter(|_| opened.capture.cut(STRETCH).is_some());
-            match cut {
-                Some(threads) => {
-                    run.push(opened);
-                    if run.len() == RUN {
-                        self.side_by_side(std::mem::take(&mut run), threads);
-                    }
+            let is_cut = self.threads.is_some() && opened.capture.cut(STRETCH).is_some();
+            if is_cut {
+                run.push(opened);
+                if run.len() == RUN {
+                    self.side_by_side(std::mem::take(&mut run));
                 }
-                None => {
-                    self.threads.into_iter().for_each(|threads| {
-                        self.side_by_side(std::mem::take(&mut run), threads);
-                    });
-                    self.alone(opened, sink);
-                }
+            } else {
+                self.side_by_side(std::mem::take(&mut run));
+                self.alone(opened, sink);
             }
             if self.is_stopped() {
                 return;
             }
         }
-        if let Some(threads) = self.threads {
-            self.side_by_side(run, threads);
-        }
+        self.side_by_side(run);
     }
 
     /// Reads a file in this thread.
@@ -110,7 +103,8 @@ impl<'f> Files<'f> {
     }
 
     /// Reads mapped files in several threads.
-    fn side_by_side(&mut self, mut run: Vec<Opened>, threads: NonZeroUsize) {
+    fn side_by_side(&mut self, mut run: Vec<Opened>) {
+        let Some(threads) = self.threads else { return };
         if run.is_empty() || self.is_stopped() {
             return;
         }

@@ -71,8 +71,8 @@ pub(crate) fn read(
 }
 
 /// Frames that were lost while capturing, as far as the inputs tell.
-pub(super) fn dropped(inputs: &[InputStats]) -> u64 {
-    inputs.iter().filter_map(|stats| stats.dropped).fold(0, u64::saturating_add)
+pub(super) fn dropped<'i>(inputs: impl IntoIterator<Item = &'i InputStats>) -> u64 {
+    inputs.into_iter().filter_map(|stats| stats.dropped).fold(0, u64::saturating_add)
 }
 
 /// Captures until the user breaks off. Rights that aren't needed any more are given up

@@ -82,8 +82,7 @@ pub(super) fn decode(packed: impl BufRead) -> Result<Saved, Unusable> {
     }
     let mut data = Vec::new();
     unpacked.read_to_end(&mut data).map_err(|error| damaged(&error.to_string()))?;
-    let told = unpack(&data).map_err(|error| damaged(&error))?;
-    Ok(told)
+    unpack(&data).map_err(|error| damaged(&error))
 }
 
 /// What is taken out of a file is what a capture can tell.

@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use egress_auditor::{
     base::Timestamp,
     report::GapSpan,
-    scan::{Census, Place, Scanner},
-    source::{Format, InputStats},
+    scan::Census,
+    source::{Format, InputStats, MAX_GAPS},
 };
 
 use super::{
@@ -25,9 +25,6 @@ pub(super) struct State {
     /// What was read before, with the gap since then.
     pub(super) before: Vec<SavedInput>,
 }
-
-/// Gaps that are kept for each interface.
-const MAX_GAPS: usize = 100;
 
 impl State {
     /// Reads the file, and gives what it tells: nothing was seen yet when there is none. One that can't
@@ -120,9 +117,7 @@ fn nothing(interfaces: &[String]) -> Saved {
         },
         live: None,
     };
-    let census = Scanner::new(Place::Beginning, egress_auditor::scan::Limits::default(), [].into())
-        .conclude(&mut ());
-    Saved { node: None, inputs: interfaces.iter().map(input).collect(), census }
+    Saved { node: None, inputs: interfaces.iter().map(input).collect(), census: Census::default() }
 }
 
 /// Notes that nothing was seen from the last frame until now.

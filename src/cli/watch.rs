@@ -270,8 +270,8 @@ impl Watcher<'_> {
     /// last frame that had come then.
     fn look(&mut self, rings: &Rings) {
         let live = rings.stats();
-        let inputs: Vec<_> = live.iter().map(|stats| stats.input.clone()).collect();
-        let (lost, (before, since)) = (dropped(&inputs), self.looked);
+        let lost = dropped(live.iter().map(|stats| &stats.input));
+        let (before, since) = self.looked;
         if let Some(scanner) = &mut self.scanner
             && lost > before
         {

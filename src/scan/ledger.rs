@@ -195,7 +195,7 @@ impl Visit {
         }
         let known = match key.transport() {
             Transport::Tcp => Some((*opener)?),
-            Transport::Udp => opener.or(facts.client),
+            Transport::Udp => connection.client(),
         };
         let client = known.or_else(|| higher_port(key))?;
         let sent = [client.other(), client].map(|side| tally.side(side).payload.first());

@@ -24,6 +24,7 @@ mod scanner;
 mod sound;
 mod talk;
 mod thin;
+mod times;
 
 pub use backing::Backing;
 pub use ledger::{Kind, Visit};
@@ -31,4 +32,5 @@ pub use losses::Losses;
 pub use part::Connection;
 pub use partial::{Census, Counters, Partial};
 pub use scanner::{Limits, Place, Scanner, Sink};
-pub use thin::{Repeats, TRY_GAP};
+pub use thin::Repeats;
+pub use times::{ANSWER_WAIT, CUT, RETRY_WINDOW, SIDE_BY_SIDE, TRY_GAP};

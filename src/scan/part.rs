@@ -476,6 +476,12 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The client, as far as the packets show it: the sender of the SYN, else who spoke first in a
+    /// protocol that shows it.
+    pub fn client(&self) -> Option<Side> {
+        self.opener.or(self.facts.client)
+    }
+
     /// Until when an answer would have been seen, in a capture that ends at `end`.
     pub fn watched_until(&self, end: Timestamp) -> Timestamp {
         let idle = self.tally.last.time.plus(idle_limit(self.key.transport()));

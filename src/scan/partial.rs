@@ -78,7 +78,7 @@ pub struct Counters {
 }
 
 /// All that a capture told, ready to be judged.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Census {
     /// Frames, and what became of them.
     pub counters: Counters,

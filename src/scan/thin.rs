@@ -3,7 +3,7 @@
 //! Counts, bytes, spans and verdicts stay the same. A success may make a failure good that is near
 //! it in time, so none is joined with another across such a time; nor are failures across a success.
 
-use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -13,10 +13,10 @@ use crate::{
     base::{HostName, Stamp, Timestamp},
     decode::Transport,
     extract::Facts,
-    flow::{Endpoint, FlowKey, Mark, Tally},
-    names::{Candidates, Knowledge},
+    flow::{Endpoint, FlowKey, Mark, Side, Tally},
+    names::{Knowledge, Recall},
     scan::{
-        Connection, Kind, Visit,
+        ANSWER_WAIT, CUT, Connection, Kind, RETRY_WINDOW, SIDE_BY_SIDE, TRY_GAP, Visit,
         ledger::{Ledger, granted, higher_port},
     },
 };
@@ -30,18 +30,11 @@ pub struct Repeats {
     pub tries: u32,
 }
 
-/// Connections of one client that follow each other within this time are one try: retries, other
-/// addresses, the other address family.
-pub const TRY_GAP: Duration = Duration::from_secs(30);
+/// A success makes failures good that ended so long before it at most: a little more than that.
+const AFTER: Duration = Duration::from_secs(RETRY_WINDOW.as_secs() + 1);
 
-/// A success makes failures good that began so long after it at most.
-const BEFORE: Duration = Duration::from_secs(3);
-
-/// A success makes failures good that ended so long before it at most.
-const AFTER: Duration = Duration::from_secs(31);
-
-/// Times that tell results apart: of an answer that comes, and of resets at both ends.
-const THRESHOLDS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(3)];
+/// Times that tell results apart.
+const THRESHOLDS: [Duration; 2] = [CUT, ANSWER_WAIT];
 
 /// Ways in which a destination fails that are told apart.
 const MAX_WAYS: usize = 16;
@@ -64,7 +57,7 @@ impl Repeats {
 impl Ledger {
     /// Joins connections that ended before a time.
     pub(super) fn thin(&mut self, names: &Knowledge, before: Timestamp) {
-        let names = &Naming { names, known: RefCell::default() };
+        let names = &Recall::new(names);
         let troubles = self.troubles(names);
         let successes = self.successes(names, &troubles);
         let servers = Servers::new(&self.apart, names);
@@ -73,15 +66,14 @@ impl Ledger {
     }
 
     /// When what makes failures good begins and ceases to do so.
-    fn troubles(&self, names: &Naming<'_>) -> Moments {
+    fn troubles(&self, names: &Recall<'_>) -> Moments {
         let mut found = Moments::default();
         for connection in &self.apart {
-            let Tally { first, last, .. } = connection.tally;
-            let times = [around(first.time), around(last.time)].concat();
+            let times = window(&connection.tally);
             let tokens = tokens(connection, names);
             tokens.into_iter().for_each(|token| found.extend(token, &times));
         }
-        for (key, lookup) in names.names.lookups() {
+        for (key, lookup) in names.names().lookups() {
             let marks = lookup.replies.iter().map(|(_, mark)| mark).chain([&lookup.queries]);
             let stamps = marks.flat_map(|mark| [mark.first(), mark.last()]).flatten();
             let times: Vec<_> = stamps.flat_map(|stamp| around(stamp.time)).collect();
@@ -91,16 +83,15 @@ impl Ledger {
     }
 
     /// When what failed now and then succeeded.
-    fn successes(&self, names: &Naming<'_>, troubles: &Moments) -> Moments {
+    fn successes(&self, names: &Recall<'_>, troubles: &Moments) -> Moments {
         let mut found = Moments::default();
         let mut note = |tokens: Vec<Token>, time| {
             let wanted = tokens.into_iter().filter(|token| troubles.times.contains_key(token));
             wanted.for_each(|token| found.extend(token, &[time]));
         };
-        let kinds: HashMap<_, _, RandomState> =
-            self.numbers.iter().map(|(kind, number)| (*number, kind)).collect();
+        let kinds = by_number(&self.numbers);
         for (number, visit) in &self.visits {
-            let kind = kinds[number];
+            let kind = kinds[*number as usize];
             note(tokens_of_visit(kind, visit, names), visit.began(kind).time);
         }
         for connection in self.apart.iter().filter(|connection| may_have_succeeded(connection)) {
@@ -109,20 +100,18 @@ impl Ledger {
         found.sorted()
     }
 
-    fn thin_visits(&mut self, names: &Naming<'_>, troubles: &Moments, before: Timestamp) {
-        let kinds: HashMap<_, _, RandomState> =
-            self.numbers.iter().map(|(kind, number)| (*number, kind)).collect();
+    fn thin_visits(&mut self, names: &Recall<'_>, troubles: &Moments, before: Timestamp) {
+        let numbered = by_number(&self.numbers);
+        let kind = |number: u32| numbered[number as usize];
         self.visits.sort_unstable_by(|(a, x), (b, y)| {
-            let whose = |number, one: &Visit| {
-                let kind: &Kind = kinds[number];
-                (*number, whose(one.client, kind.is_client_known))
-            };
-            whose(a, x)
-                .cmp(&whose(b, y))
-                .then_with(|| (x.began(kinds[a]), x).cmp(&(y.began(kinds[b]), y)))
+            let whose =
+                |number, one: &Visit| (number, whose(one.client, kind(number).is_client_known));
+            whose(*a, x)
+                .cmp(&whose(*b, y))
+                .then_with(|| (x.began(kind(*a)), x).cmp(&(y.began(kind(*b)), y)))
         });
         self.visits.dedup_by(|(number, next), (other, kept)| {
-            let kind = kinds[number];
+            let kind = kind(*number);
             let whose = |one: &Visit| whose(one.client, kind.is_client_known);
             let same = number == other && whose(next) == whose(kept);
             if !same || next.last.time >= before {
@@ -143,7 +132,7 @@ impl Ledger {
 
     fn thin_apart(
         &mut self,
-        names: &Naming<'_>,
+        names: &Recall<'_>,
         successes: &Moments,
         servers: &Servers,
         before: Timestamp,
@@ -162,7 +151,7 @@ impl Ledger {
             if let Some(at) = at {
                 let first = &mut kept[known[at].1];
                 let tokens = tokens(&connection, names);
-                let (from, to) = (first.tally.first.time.minus(BEFORE), end.plus(AFTER));
+                let (from, to) = (first.tally.first.time.minus(SIDE_BY_SIDE), end.plus(AFTER));
                 if !successes.any(&tokens, from, to) && !servers.part(first, &connection, names) {
                     join(first, &connection);
                     continue;
@@ -193,40 +182,20 @@ fn join(first: &mut Connection, later: &Connection) {
     }
 }
 
-fn is_client_known(connection: &Connection) -> bool {
-    connection.opener.or(connection.facts.client).is_some()
-}
-
 /// A client's port is another one each time. What may be a server keeps it.
 fn whose(client: Endpoint, is_client_known: bool) -> Endpoint {
     if is_client_known { Endpoint::new(client.addr(), 0) } else { client }
 }
 
-fn client(connection: &Connection) -> Option<crate::flow::Side> {
-    let known = connection.opener.or(connection.facts.client);
-    known.or_else(|| higher_port(&connection.key))
+/// The client, or who probably is.
+fn client(connection: &Connection) -> Option<Side> {
+    connection.client().or_else(|| higher_port(&connection.key))
 }
 
-/// What DNS told, with the names of addresses remembered: most connections have the same as the one
-/// before.
-struct Naming<'n> {
-    names: &'n Knowledge,
-    known: RefCell<HashMap<(IpAddr, IpAddr), Candidates, RandomState>>,
-}
-
-impl Naming<'_> {
-    fn candidates(&self, client: IpAddr, addr: IpAddr, at: Timestamp) -> Candidates {
-        let mut known = self.known.borrow_mut();
-        if let Some(found) = known.get(&(client, addr)).filter(|found| found.valid.contains(&at)) {
-            return found.clone();
-        }
-        let found = self.names.candidates(client, addr, at);
-        // Most addresses have no name, and many may be scanned: those cost nothing to ask again.
-        if !found.names.is_empty() {
-            known.insert((client, addr), found.clone());
-        }
-        found
-    }
+/// The addresses of client and server.
+fn ends(connection: &Connection) -> Option<[IpAddr; 2]> {
+    let client = client(connection)?;
+    Some([client, client.other()].map(|side| connection.key.end(side).addr()))
 }
 
 /// What servers did themselves: where one is a proxy, its denial shows that it can be reached.
@@ -239,7 +208,7 @@ struct Servers {
 
 impl Servers {
     #[allow(clippy::vec_box)]
-    fn new(apart: &[Box<Connection>], names: &Naming<'_>) -> Self {
+    fn new(apart: &[Box<Connection>], names: &Recall<'_>) -> Self {
         let (mut answered, mut silent) = (Moments::default(), Moments::default());
         for connection in apart.iter().filter(|connection| is_answered(connection)) {
             let time = connection.tally.first.time;
@@ -248,8 +217,7 @@ impl Servers {
         // Mostly there is none.
         let others = apart.iter().filter(|other| !answered.is_empty() && !is_answered(other));
         for connection in others {
-            let Tally { first, last, .. } = connection.tally;
-            let times = [around(first.time), around(last.time)].concat();
+            let times = window(&connection.tally);
             let wanted = |token: &Token| answered.times.contains_key(token);
             let tokens = server_tokens(connection, names).into_iter().filter(wanted);
             tokens.for_each(|token| silent.extend(token, &times));
@@ -258,7 +226,7 @@ impl Servers {
     }
 
     /// True when one can't stand for a later one that went the same way.
-    fn part(&self, first: &Connection, later: &Connection, names: &Naming<'_>) -> bool {
+    fn part(&self, first: &Connection, later: &Connection, names: &Recall<'_>) -> bool {
         let (from, to) = (first.tally.first.time, later.tally.first.time);
         let tokens = || server_tokens(later, names);
         match is_answered(later) {
@@ -266,7 +234,7 @@ impl Servers {
             false if self.answered.is_empty() => false,
             false => {
                 let to = later.tally.last.time.plus(AFTER);
-                self.answered.any(&tokens(), from.minus(BEFORE), to)
+                self.answered.any(&tokens(), from.minus(SIDE_BY_SIDE), to)
             }
         }
     }
@@ -281,10 +249,23 @@ fn is_answered(connection: &Connection) -> bool {
 
 /// When what fails at a time begins and ceases to be made good.
 fn around(at: Timestamp) -> [Timestamp; 2] {
-    [at.minus(BEFORE), at.plus(AFTER)]
+    [at.minus(SIDE_BY_SIDE), at.plus(AFTER)]
 }
 
-fn told(kind: &Kind, visit: &Visit, names: &Naming<'_>) -> [Told; 2] {
+/// The same, of a connection from beginning to end.
+fn window(tally: &Tally) -> [Timestamp; 4] {
+    let ([a, b], [c, d]) = (around(tally.first.time), around(tally.last.time));
+    [a, b, c, d]
+}
+
+/// The kinds, each at its number.
+fn by_number(numbers: &HashMap<Kind, u32, RandomState>) -> Vec<&Kind> {
+    let mut kinds: Vec<_> = numbers.iter().collect();
+    kinds.sort_unstable_by_key(|(_, number)| **number);
+    kinds.into_iter().map(|(kind, _)| kind).collect()
+}
+
+fn told(kind: &Kind, visit: &Visit, names: &Recall<'_>) -> [Told; 2] {
     let name = kind.name().filter(|_| !kind.is_tunnelled());
     let ends = (visit.client.addr(), kind.server.addr());
     by_dns(name, ends, kind.is_client_known, names, visit.first.time)
@@ -301,7 +282,7 @@ fn by_dns(
     name: Option<&HostName>,
     (client, server): (IpAddr, IpAddr),
     is_client_known: bool,
-    names: &Naming<'_>,
+    names: &Recall<'_>,
     at: Timestamp,
 ) -> [Told; 2] {
     let candidates = names.candidates(client, server, at);
@@ -314,7 +295,7 @@ fn by_dns(
         }
         Some(name) => {
             let is_told = candidates.names.binary_search(name).is_ok();
-            let uncorroborated = !is_told && names.names.is_visible(client, at);
+            let uncorroborated = !is_told && names.names().is_visible(client, at);
             [(Arc::default(), uncorroborated), Told::default()]
         }
     }
@@ -338,22 +319,21 @@ enum Token {
     Addr(IpAddr),
 }
 
-fn tokens(connection: &Connection, names: &Naming<'_>) -> Vec<Token> {
-    let Some(client) = client(connection) else { return Vec::new() };
-    let [client, server] = [client, client.other()].map(|side| connection.key.end(side).addr());
+fn tokens(connection: &Connection, names: &Recall<'_>) -> Vec<Token> {
+    let Some([client, server]) = ends(connection) else { return Vec::new() };
     let Facts { hello, exchanges, connect, .. } = &connection.facts;
     let sni = hello.iter().filter_map(|hello| hello.sni.as_ref());
     let hosts = exchanges.iter().filter_map(|exchange| exchange.host.as_ref());
     let target = connect.iter().filter_map(|connect| connect.host.as_ref());
     let at = connection.tally.first.time;
     let mut tokens = tokens_of(client, server, sni.chain(hosts).chain(target), names, at);
-    if !is_client_known(connection) {
+    if connection.client().is_none() {
         tokens.extend(tokens_of(server, client, std::iter::empty(), names, at));
     }
     tokens
 }
 
-fn tokens_of_visit(kind: &Kind, visit: &Visit, names: &Naming<'_>) -> Vec<Token> {
+fn tokens_of_visit(kind: &Kind, visit: &Visit, names: &Recall<'_>) -> Vec<Token> {
     let (client, at) = (visit.client.addr(), visit.first.time);
     let server = kind.server.addr();
     let mut tokens = tokens_of(client, server, kind.names(), names, at);
@@ -364,9 +344,8 @@ fn tokens_of_visit(kind: &Kind, visit: &Visit, names: &Naming<'_>) -> Vec<Token>
 }
 
 /// The server's address and names, whatever was asked of it.
-fn server_tokens(connection: &Connection, names: &Naming<'_>) -> Vec<Token> {
-    let Some(client) = client(connection) else { return Vec::new() };
-    let [client, server] = [client, client.other()].map(|side| connection.key.end(side).addr());
+fn server_tokens(connection: &Connection, names: &Recall<'_>) -> Vec<Token> {
+    let Some([client, server]) = ends(connection) else { return Vec::new() };
     tokens_of(client, server, std::iter::empty(), names, connection.tally.first.time)
 }
 
@@ -375,7 +354,7 @@ fn tokens_of<'n>(
     client: IpAddr,
     server: IpAddr,
     named: impl Iterator<Item = &'n HostName>,
-    names: &Naming<'_>,
+    names: &Recall<'_>,
     at: Timestamp,
 ) -> Vec<Token> {
     let mut tokens = vec![Token::Addr(server)];
@@ -436,7 +415,7 @@ struct Way {
 
 impl Way {
     /// `None` when the two ends can't be told apart.
-    fn of(connection: &Connection, names: &Naming<'_>) -> Option<Self> {
+    fn of(connection: &Connection, names: &Recall<'_>) -> Option<Self> {
         let side = client(connection)?;
         let [mine, server] = [side, side.other()].map(|side| connection.key.end(side));
         let transport = connection.key.transport();
@@ -449,7 +428,7 @@ impl Way {
         let until = connection.watched_until(Timestamp::from_nanos(u64::MAX));
         stamps.push(Stamp { time: until, ..Stamp::MAX });
         // The client's port is another one each time.
-        let is_known = is_client_known(connection);
+        let is_known = connection.client().is_some();
         told.key = FlowKey::new(transport, whose(mine, is_known), server).0;
         (told.watched_until, told.repeats) = (None, Repeats::default());
         for side in &mut told.tally.sides {
@@ -468,7 +447,7 @@ impl Way {
         let at = connection.tally.first.time;
         let named = by_dns(sni, ends, is_known, names, at);
         // Whether names that were never looked up are remarkable.
-        let visible = [mine, server].map(|end| names.names.is_visible(end.addr(), at));
+        let visible = [mine, server].map(|end| names.names().is_visible(end.addr(), at));
         let whom = (whose(mine, is_known), server, transport);
         Some(Self { whom, told, order, named, visible })
     }

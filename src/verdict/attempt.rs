@@ -1,8 +1,8 @@
 //! Connections and lookups as attempts to reach a destination.
 
-use std::{cell::RefCell, fmt, hash::Hash, net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use hashbrown::{HashMap, HashSet, hash_map::Entry};
+use hashbrown::{HashMap, HashSet};
 
 use crate::{
     base::{HostName, Stamp, Timestamp},
@@ -10,7 +10,7 @@ use crate::{
     decode::Transport,
     extract::{Connect, Ech, Exchange},
     flow::{Endpoint, Side, Tally},
-    names::{Candidates, Knowledge},
+    names::{Candidates, Recall},
     scan::{Census, Connection, Repeats},
     verdict::{
         Flag, Inspection, NamedBy, Outcome, Reason, Stage,
@@ -164,7 +164,7 @@ pub(super) struct Viewpoint<'v> {
     pub(super) profile: &'v Profile,
     hearing: Hearing,
     pub(super) inspection: Inspection<'v>,
-    pub(super) naming: Naming<'v>,
+    pub(super) naming: Recall<'v>,
     /// True when attempts of several clients may mean different things, however alike they are.
     pub(super) each_client: bool,
     end: Timestamp,
@@ -175,7 +175,7 @@ impl<'v> Viewpoint<'v> {
         let end = census.counters.span.map_or(Timestamp::default(), |(_, last)| last);
         let hearing = Hearing::new(census, profile);
         let inspection = Inspection::new(census, profile);
-        let naming = Naming::new(&census.names);
+        let naming = Recall::new(&census.names);
         Self { census, profile, hearing, inspection, naming, each_client: false, end }
     }
 
@@ -220,7 +220,7 @@ impl<'v> Viewpoint<'v> {
 /// Who opened a connection: the sender of the SYN; else who spoke first in a protocol that shows
 /// it; else the captured host; else the end with the higher port.
 pub fn client_of(connection: &Connection, profile: &Profile) -> Side {
-    if let Some(side) = connection.opener.or(connection.facts.client) {
+    if let Some(side) = connection.client() {
         return side;
     }
     let [low, high] = [Side::Low, Side::High].map(|side| connection.key.end(side));
@@ -285,53 +285,13 @@ impl Hearing {
     }
 }
 
-/// The names of addresses, remembered: connections come roughly in the order in which they began, and
-/// most have the same candidates as the one before.
-pub(super) struct Naming<'v> {
-    names: &'v Knowledge,
-    told: Remembered<(IpAddr, IpAddr)>,
-    told_to_anyone: Remembered<IpAddr>,
-}
-
-type Remembered<K> = RefCell<HashMap<K, Candidates, foldhash::fast::RandomState>>;
-
-impl<'v> Naming<'v> {
-    fn new(names: &'v Knowledge) -> Self {
-        Self { names, told: RefCell::default(), told_to_anyone: RefCell::default() }
-    }
-
-    /// As [`Knowledge::candidates`] has them, but they may hold for longer.
-    pub(super) fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
-        let names = self.names;
-        let own = recall(&self.told, (client, addr), time, || names.told(client, addr, time));
-        match own.names.is_empty() {
-            false => own,
-            true => recall(&self.told_to_anyone, addr, time, || names.told_to_anyone(addr, time)),
-        }
-    }
-}
-
-/// What is remembered, when it holds at `time`; else what `find` finds.
-fn recall<K: Eq + Hash>(
-    remembered: &Remembered<K>,
-    key: K,
-    time: Timestamp,
-    find: impl FnOnce() -> Candidates,
-) -> Candidates {
-    let mut remembered = remembered.borrow_mut();
-    match remembered.entry(key) {
-        Entry::Occupied(known) if known.get().valid.contains(&time) => known.get().clone(),
-        entry => entry.insert(find()).get().clone(),
-    }
-}
-
 /// A connection on its way to attempts.
 struct Flow<'f> {
     connection: &'f Connection,
     client: Side,
     conduct: Conduct<'f>,
     census: &'f Census,
-    naming: &'f Naming<'f>,
+    naming: &'f Recall<'f>,
     profile: &'f Profile,
 }
 
@@ -632,9 +592,8 @@ mod tests {
         };
         let census = |evicted: Vec<Connection>| Census {
             counters: Counters { evicted: 3, ..Counters::default() },
-            names: Knowledge::default(),
             connections: evicted.into_iter().map(Box::new).collect(),
-            kinds: Vec::new(),
+            ..Census::default()
         };
         assert!(!is_incomplete(&census(vec![evicted(1), evicted(2)])));
         assert!(is_incomplete(&census(vec![evicted(1), evicted(1)])));

@@ -1,7 +1,7 @@
 //! Failures that a success of the same client makes good: a retry, another address, the other
 //! address family.
 
-use std::{net::IpAddr, time::Duration};
+use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -9,15 +9,9 @@ use hashbrown::{HashMap, HashSet};
 use crate::{
     base::Timestamp,
     decode::Transport,
+    scan::{RETRY_WINDOW, SIDE_BY_SIDE},
     verdict::attempt::{Attempt, Try},
 };
-
-/// From the end of a failing attempt to the retry that succeeds.
-const RETRY_WINDOW: Duration = Duration::from_secs(30);
-
-/// Between tries that are made side by side: over IPv4 and IPv6 (RFC 8305 section 5 recommends
-/// 250 ms between them), or by a browser on several connections.
-const SIDE_BY_SIDE: Duration = Duration::from_secs(3);
 
 /// Flags (`made_good`) each failing attempt of which the client reached the same destination by a
 /// connection that began side by side with it or soon after. One that began long before says

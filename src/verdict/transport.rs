@@ -1,22 +1,15 @@
 //! What became of one connection: a pure function of its stamps.
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
     base::{Stamp, Timestamp},
     decode::Transport,
     extract::{Connect, Exchange, Facts, tls::alert_name},
     flow::{IcmpSeen, Side, SideTally},
-    scan::Connection,
+    scan::{ANSWER_WAIT, CUT, Connection},
     verdict::{Inspection, Meaning, Outcome, Reason, Stage},
 };
-
-/// How long an answer may take before its absence means something. Above any round trip, and above
-/// the first retransmission time-out of 1 s (RFC 6298 section 2.1) and the second of 2 s.
-const ANSWER_WAIT: Duration = Duration::from_secs(3);
-
-/// Between the two resets by which a device cuts a connection: above the time from it to either end.
-const CUT: Duration = Duration::from_millis(200);
 
 /// The result of an attempt, with what proves it.
 #[derive(Clone, Debug, PartialEq, Eq)]
