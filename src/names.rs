@@ -136,6 +136,11 @@ struct Binding {
 }
 
 impl Knowledge {
+    /// Will remember at most that many lookups and named addresses.
+    pub fn widen(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Knows nothing yet and will remember at most `limit` lookups, and as many named addresses.
     pub fn new(limit: usize) -> Self {
         Self { limit, ..Self::default() }

@@ -16,7 +16,6 @@ use egress_auditor::{
     base::Timestamp,
     report::Report,
     scan::{Census, Limits, Partial, Place, Scanner},
-    source::Frame,
     verdict::{Reason, Verdict},
 };
 
@@ -202,35 +201,6 @@ fn little_memory_invents_nothing() {
                 }
             }
         }
-    }
-}
-
-/// Later stretches that are merged with each other first keep the payload that lies elsewhere.
-#[test]
-fn payload_that_was_not_copied_stays_when_stretches_are_merged() {
-    for case in cases() {
-        let (setting, frames) = (Setting::of(&case), frames(&case));
-        let limits = Limits { fold: false, ..Limits::default() };
-        let all: Vec<u8> = frames.iter().flat_map(|frame| frame.data.clone()).collect();
-        let all: Arc<Vec<u8>> = Arc::new(all);
-        let stretch = |range: Range<usize>| {
-            let place = if range.start == 0 { Place::Beginning } else { Place::Later };
-            let scanner = Scanner::new(place, limits, setting.resolvers());
-            let mut scanner = scanner.with_backing(all.clone());
-            let mut at = frames[..range.start].iter().map(|frame| frame.data.len()).sum();
-            for index in range {
-                let data = &all[at..at + frames[index].data.len()];
-                at += data.len();
-                let frame = frames[index].numbered(index as u64 + 1);
-                scanner.push(&Frame { data, ..frame }, &mut ());
-            }
-            scanner.finish()
-        };
-        let [a, b] = [1, 2].map(|at| frames.len() * at / 3);
-        let later = stretch(a..b).merge(stretch(b..frames.len()), &mut ());
-        let merged = stretch(0..a).merge(later, &mut ()).conclude(&mut ());
-        let whole = whole(&frames, &setting, limits);
-        assert_eq!(merged.connections, whole.connections, "{}", name(&case));
     }
 }
 

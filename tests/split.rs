@@ -8,6 +8,7 @@ mod common;
 use std::{
     fs,
     net::Ipv4Addr,
+    num::NonZeroUsize,
     sync::{Arc, LazyLock},
     time::{Duration, Instant},
 };
@@ -22,7 +23,8 @@ use egress_auditor::{
     decode::{Body, Decoder, FragmentLimits},
     extract::Observation,
     flow::Endpoint,
-    scan::{Limits, Partial, Place, Scanner},
+    scan::{Limits, Partial, Place, Scanner, Team},
+    source::Frame,
 };
 use proptest::{prelude::*, sample::select};
 
@@ -92,31 +94,28 @@ impl Subject {
         scanner.finish()
     }
 
-    /// Scans the stretches between `cuts` ahead and appends them in order, again where need be.
-    /// Gives how many that were, too.
-    fn ahead(&self, cuts: &[usize]) -> (Told, usize) {
-        let mut seen = Vec::new();
-        let mut whole = Scanner::new(Place::Beginning, limits(), Arc::clone(&self.resolvers));
-        let mut again = 0;
-        let bounds: Vec<_> = [0].iter().chain(cuts).chain(&[self.frames.len()]).copied().collect();
-        for ends in bounds.windows(2) {
-            let frames = |index: usize| self.frames[index].numbered(index as u64 + 1);
-            let mut seen_ahead = Vec::new();
-            let mut scanner = Scanner::new(Place::Ahead, limits(), Arc::clone(&self.resolvers));
-            for index in ends[0]..ends[1] {
-                scanner.push(&frames(index), &mut seen_ahead);
+    /// Panics unless a team of threads that reads up to each of `cuts` in one turn tells the same.
+    fn check_team(&self, threads: usize, cuts: &[usize], backed: bool) {
+        let all: Arc<Vec<u8>> = Arc::new(self.frames.iter().flat_map(|f| f.data.clone()).collect());
+        let (mut at, mut offset) = (0, 0);
+        let mut team =
+            Team::new(NonZeroUsize::new(threads).unwrap(), limits(), Arc::clone(&self.resolvers));
+        team.scan(|turn| {
+            turn.backed_by(backed.then(|| Arc::clone(&all) as _));
+            let until = cuts.iter().copied().find(|cut| *cut > at).unwrap_or(self.frames.len());
+            while at < until {
+                let frame = self.frames[at].numbered(at as u64 + 1);
+                let data = &all[offset..offset + frame.data.len()];
+                (at, offset) = (at + 1, offset + data.len());
+                if turn.frame(&Frame { data, ..frame }).is_break() {
+                    break;
+                }
             }
-            let ahead = scanner.finish();
-            if whole.follows(&ahead) {
-                seen.append(&mut seen_ahead);
-                whole.append(ahead, &mut seen);
-            } else {
-                again += 1;
-                (ends[0]..ends[1]).for_each(|index| whole.push(&frames(index), &mut seen));
-            }
-        }
-        let census = whole.finish().conclude(&mut seen);
-        (Told::new(&self.setting, &census, &seen), again)
+            at < self.frames.len()
+        });
+        let told = Told::new(&self.setting, &team.conclude(), &[]);
+        let told = Told { observations: self.whole.observations.clone(), ..told };
+        self.check(&told, &format!("{threads} threads, turns end at {cuts:?}"));
     }
 
     /// Panics with the first lines that differ.
@@ -181,23 +180,6 @@ fn one_cut_anywhere_in_any_fixture() {
     }
 }
 
-/// What is scanned ahead rarely has to be scanned again.
-#[test]
-fn one_cut_anywhere_in_any_fixture_ahead() {
-    let (mut tried, mut again) = (0, 0);
-    for case in cases() {
-        let subject = Subject::new(frames(&case), Setting::of(&case));
-        for cut in 1..=subject.frames.len() {
-            let (told, scanned_again) = subject.ahead(&[cut]);
-            subject.check(&told, &format!("{} cut at {cut}", name(&case)));
-            tried += 1;
-            again += scanned_again;
-        }
-    }
-    println!("{again} of {tried} stretches were scanned again");
-    assert!(again * 20 < tried, "{again} of {tried} stretches were scanned again");
-}
-
 #[test]
 fn every_frame_of_any_fixture_apart() {
     let mut random = Random(1);
@@ -219,7 +201,7 @@ fn random_cuts_of_any_fixture() {
         let subject = Subject::new(frames(&case), Setting::of(&case));
         for _ in 0..20 {
             let cuts = random.cuts(12, subject.frames.len());
-            subject.check(&subject.ahead(&cuts).0, &format!("scanned ahead, cut at {cuts:?}"));
+            subject.check_team(1 + random.below(4), &cuts, random.below(2) == 0);
             let told = subject.cut(&cuts, |pairs| random.below(pairs));
             subject.check(&told, &format!("{} cut at {cuts:?}", name(&case)));
         }
@@ -246,7 +228,7 @@ fn fixtures_one_after_the_other() {
         let subject = Subject::new(joined, Setting::default());
         for _ in 0..6 {
             let cuts = random.cuts(20, subject.frames.len());
-            subject.check(&subject.ahead(&cuts).0, &format!("scanned ahead, cut at {cuts:?}"));
+            subject.check_team(1 + random.below(4), &cuts, random.below(2) == 0);
             let told = subject.cut(&cuts, |pairs| random.below(pairs));
             subject.check(&told, &format!("fixtures {chosen:?} cut at {cuts:?}"));
         }
@@ -285,7 +267,7 @@ fn random_cuts_of_the_corpus() {
         let subject = Subject::new(frames, Setting::default());
         for _ in 0..4 {
             let cuts = random.cuts(8, subject.frames.len());
-            subject.check(&subject.ahead(&cuts).0, &format!("scanned ahead, cut at {cuts:?}"));
+            subject.check_team(1 + random.below(4), &cuts, random.below(2) == 0);
             let told = subject.cut(&cuts, |pairs| random.below(pairs));
             subject.check(&told, &format!("{} cut at {cuts:?}", file.display()));
         }
@@ -503,7 +485,7 @@ fn what_is_looked_at_ends_at_the_same_byte() {
         found.push(!subject.whole.observations.is_empty());
         for _ in 0..12 {
             let cuts = random.cuts(6, subject.frames.len());
-            subject.check(&subject.ahead(&cuts).0, &format!("scanned ahead, cut at {cuts:?}"));
+            subject.check_team(1 + random.below(4), &cuts, random.below(2) == 0);
             let told = subject.cut(&cuts, |pairs| random.below(pairs));
             subject.check(&told, &format!("behind {filler} segments, cut at {cuts:?}"));
         }
@@ -528,7 +510,7 @@ proptest! {
                 0 => (1..frames).collect(),
                 _ => random.cuts(8, frames),
             };
-            subject.check(&subject.ahead(&cuts).0, &format!("scanned ahead, cut at {cuts:?}"));
+            subject.check_team(1 + random.below(4), &cuts, random.below(2) == 0);
             let told = subject.cut(&cuts, |pairs| random.below(pairs));
             let difference = subject.difference(&told);
             prop_assert!(difference.is_none(), "cut at {:?}: {}", cuts, difference.unwrap());

@@ -1,140 +1,109 @@
-//! Capture files through the scanner.
+//! Capture files, one after the other.
 
 use std::{
-    num::NonZeroUsize,
     ops::ControlFlow,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use egress_auditor::{
-    scan::{Scanner, Sink},
-    source::{Capture, End, Input, InputStats, SourceError},
+    scan::Turn,
+    source::{Capture, End, Frame, Input, InputStats, SourceError},
 };
 
 use super::progress::Bar;
 
-/// Reads files one after the other, as far as the report is concerned: several threads scan stretches of
-/// mapped files, of the next ones too when a file is short.
+/// Reads inputs in their order.
 pub(super) struct Files<'f> {
-    scanner: &'f mut Scanner,
-    /// More than one; `None` to read in this thread.
-    threads: Option<NonZeroUsize>,
+    left: std::iter::Enumerate<std::slice::Iter<'f, Input>>,
+    open: Option<Open>,
     stop: &'f AtomicBool,
-    /// How many files there are, for who is shown how far reading has come.
-    shown: Option<usize>,
-    /// What was read of each.
+    /// Show how far reading has come.
+    shown: bool,
+    /// What each input that could be opened is, as far as it was read.
     pub(super) stats: Vec<InputStats>,
     /// What couldn't be read.
     pub(super) errors: Vec<SourceError>,
 }
 
+struct Open {
+    capture: Capture,
+    bar: Option<Bar>,
+    frames: u32,
+}
+
 /// Frames between two looks at how far reading has come.
 const SHOW_EVERY: u32 = 4096;
 
-/// Bytes that a thread scans at a time: enough to make up for the merge, little enough that all of
-/// it stays in the processor's cache from the walk that cuts it to the scan.
-const STRETCH: u64 = 4 << 20;
-
-/// Files that are mapped at the same time.
-const RUN: usize = 64;
-
-/// An open file, and its place among all.
-struct Opened {
-    index: u32,
-    capture: Capture,
-}
-
 impl<'f> Files<'f> {
-    pub(super) fn new(
-        scanner: &'f mut Scanner,
-        threads: Option<NonZeroUsize>,
-        stop: &'f AtomicBool,
-        shown: Option<usize>,
-    ) -> Self {
-        Self { scanner, threads, stop, shown, stats: Vec::new(), errors: Vec::new() }
+    /// Reads until `stop` says so.
+    pub(super) fn new(inputs: &'f [Input], stop: &'f AtomicBool, shown: bool) -> Self {
+        let (stats, errors) = (Vec::new(), Vec::new());
+        Self { left: inputs.iter().enumerate(), open: None, stop, shown, stats, errors }
     }
 
-    /// Reads all files to their end, or until the user breaks off.
-    pub(super) fn read(&mut self, inputs: &[Input], sink: &mut impl Sink) {
-        let mut run = Vec::new();
-        for (index, input) in (0..).zip(inputs) {
-            let opened = match Capture::open(&input.path, index) {
-                Ok(capture) => Opened { index, capture },
-                Err(error) => {
-                    self.errors.push(error);
-                    continue;
-                }
-            };
-            let is_cut = self.threads.is_some() && opened.capture.cut(STRETCH).is_some();
-            if is_cut {
-                run.push(opened);
-                if run.len() == RUN {
-                    self.side_by_side(std::mem::take(&mut run));
-                }
-            } else {
-                self.side_by_side(std::mem::take(&mut run));
-                self.alone(opened, sink);
-            }
-            if self.is_stopped() {
-                return;
-            }
+    /// Hands all frames to `on_frame`.
+    pub(super) fn each(&mut self, mut on_frame: impl FnMut(&Frame<'_>)) {
+        while self.open_next() {
+            self.read(|frame| {
+                on_frame(&frame);
+                ControlFlow::Continue(())
+            });
         }
-        self.side_by_side(run);
     }
 
-    /// Reads a file in this thread.
-    fn alone(&mut self, mut opened: Opened, sink: &mut impl Sink) {
-        if self.is_stopped() {
-            return;
+    /// Hands over the frames of one turn; false when there are no more.
+    pub(super) fn turn(&mut self, turn: &mut Turn<'_>) -> bool {
+        if !self.open_next() {
+            return false;
         }
-        let (bar, stop, mut count) = (self.bar(&opened), self.stop, 0_u32);
-        let end = opened.capture.for_each(|frame| {
-            self.scanner.push(&frame, sink);
-            count = count.wrapping_add(1);
-            if count.is_multiple_of(SHOW_EVERY) {
+        turn.backed_by(self.open.as_ref().and_then(|open| open.capture.backing()));
+        self.read(|frame| turn.frame(&frame));
+        true
+    }
+
+    /// Opens the next input, when none is open; false when there is none to read.
+    fn open_next(&mut self) -> bool {
+        while self.open.is_none()
+            && !self.is_stopped()
+            && let Some((index, input)) = self.left.next()
+        {
+            match Capture::open(&input.path, index as u32) {
+                Ok(capture) => {
+                    let count = index + 1 + self.left.len();
+                    let bar = self
+                        .shown
+                        .then(|| Bar::new(&input.path, index as u32, count, capture.progress()));
+                    self.open = Some(Open { capture, bar, frames: 0 });
+                }
+                Err(error) => self.errors.push(error),
+            }
+        }
+        self.open.is_some()
+    }
+
+    /// Hands over frames of the open input until `on_frame` breaks off, or it ends.
+    fn read(&mut self, mut on_frame: impl FnMut(Frame<'_>) -> ControlFlow<()>) {
+        let Some(Open { capture, bar, frames }) = &mut self.open else { return };
+        let stop = self.stop;
+        let end = capture.for_each(|frame| {
+            *frames = frames.wrapping_add(1);
+            if frames.is_multiple_of(SHOW_EVERY) {
                 bar.iter().for_each(Bar::update);
             }
+            on_frame(frame)?;
             match stop.load(Ordering::Relaxed) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         });
-        self.ended(&opened, end);
-    }
-
-    /// Reads mapped files in several threads.
-    fn side_by_side(&mut self, mut run: Vec<Opened>) {
-        let Some(threads) = self.threads else { return };
-        if run.is_empty() || self.is_stopped() {
-            return;
-        }
-        let cutters: Vec<_> = run.iter().filter_map(|opened| opened.capture.cut(STRETCH)).collect();
-        let stop = self.stop;
-        let stretches = cutters.into_iter().flatten().take_while(|_| !stop.load(Ordering::Relaxed));
-        let mut bar = self.bar(&run[0]);
-        let (mut at, mut ends) = (0, Vec::new());
-        self.scanner.push_stretches(stretches, threads, |stretch| {
-            match run[at].capture.have_read(stretch).transpose() {
-                None => bar.iter().for_each(Bar::update),
-                Some(end) => {
-                    ends.push(end);
-                    at += 1;
-                    bar = run.get(at).and_then(|opened| bar_of(self.shown, opened));
-                }
-            }
-        });
-        // The user broke off in the one that has no end.
-        let unread = run.len().min(ends.len() + 1);
-        run.truncate(unread);
-        let ends = ends.into_iter().chain([Ok(End::Stopped)]);
-        for (opened, end) in run.iter().zip(ends) {
-            self.ended(opened, end);
+        if !matches!(end, Ok(End::Stopped)) || self.is_stopped() {
+            self.ended(end);
         }
     }
 
-    /// Takes note of how reading a file ended.
-    fn ended(&mut self, opened: &Opened, end: Result<End, SourceError>) {
-        let stats = opened.capture.stats();
+    fn ended(&mut self, end: Result<End, SourceError>) {
+        let Some(Open { capture, .. }) = self.open.take() else { return };
+        let stats = capture.stats();
         match end {
             Ok(End::Complete | End::Stopped) => {}
             Ok(End::Truncated) => self.errors.extend(
@@ -151,14 +120,4 @@ impl<'f> Files<'f> {
     fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
-
-    fn bar(&self, opened: &Opened) -> Option<Bar> {
-        bar_of(self.shown, opened)
-    }
-}
-
-/// Shows how far reading a file has come, of `shown` files.
-fn bar_of(shown: Option<usize>, opened: &Opened) -> Option<Bar> {
-    let Opened { index, capture } = opened;
-    Some(Bar::new(&capture.stats().path, *index, shown?, capture.progress()))
 }

@@ -90,8 +90,8 @@ pub(crate) struct Inputs {
     #[arg(value_name = "FILE|DIR|-")]
     files: Vec<PathBuf>,
 
-    /// Threads that read capture files; all cores when not given. The report is the same with any
-    /// number.
+    /// Threads that read capture files, at most 64; all cores when not given. The report is the same
+    /// with any number.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 

@@ -1,6 +1,7 @@
 //! Sources through the scanner.
 
 use std::{
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 use anyhow::{Context, bail};
 use egress_auditor::{
     flow::Endpoint,
-    scan::{Census, Limits, Place, Scanner, Sink},
+    scan::{Census, Limits, Place, Scanner, Sink, Team},
     source::{InputStats, SourceError, plan},
 };
 
@@ -50,13 +51,20 @@ pub(crate) fn read(
     for skipped in &plan.skipped {
         eprintln!("egress-auditor: {}: skipped: {}", skipped.path.display(), skipped.reason);
     }
-    // Who wants observations wants each connection.
-    let limits = Limits { fold: !sink.wants_any(), ..Limits::default() };
-    let mut scanner = Scanner::new(Place::Beginning, limits, resolvers);
-    let threads = inputs.threads.or_else(|| available_parallelism().ok());
-    let threads = threads.filter(|threads| threads.get() > 1 && !sink.wants_any());
-    let mut files = Files::new(&mut scanner, threads, &stop, (!quiet).then_some(plan.inputs.len()));
-    files.read(&plan.inputs, sink);
+    let mut files = Files::new(&plan.inputs, &stop, !quiet);
+    let mut census = if sink.wants_any() {
+        // Who wants observations wants each connection, and all in order.
+        let limits = Limits { fold: false, ..Limits::default() };
+        let mut scanner = Scanner::new(Place::Beginning, limits, resolvers);
+        files.each(|frame| scanner.push(frame, sink));
+        scanner.conclude(sink)
+    } else {
+        let threads = inputs.threads.or_else(|| available_parallelism().ok());
+        let mut team =
+            Team::new(threads.unwrap_or(NonZeroUsize::MIN), Limits::default(), resolvers);
+        team.scan(|turn| files.turn(turn));
+        team.conclude()
+    };
     let Files { stats, errors: failed, .. } = files;
     let errors: Vec<_> = plan.errors.into_iter().chain(failed).collect();
     if stats.is_empty() && !errors.is_empty() {
@@ -65,7 +73,6 @@ pub(crate) fn read(
         bail!("{}", lines.join("\n"));
     }
     let interrupted = stop.load(Ordering::Relaxed);
-    let mut census = scanner.conclude(sink);
     census.counters.dropped = dropped(&stats);
     Ok(Reading { census, inputs: stats, errors, interrupted })
 }

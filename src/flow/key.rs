@@ -110,10 +110,13 @@ impl FlowKey {
 /// In five words, not byte by byte.
 impl Hash for FlowKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [low, high] = self.addrs;
+        let [[a, b], [c, d]] = self.addrs;
         let [low_port, high_port] = self.ports.map(u64::from);
-        let ends = low_port << 32 | high_port << 8 | self.transport as u64;
-        low.into_iter().chain(high).chain([ends]).for_each(|word| state.write_u64(word));
+        state.write_u64(a);
+        state.write_u64(b);
+        state.write_u64(c);
+        state.write_u64(d);
+        state.write_u64(low_port << 32 | high_port << 8 | self.transport as u64);
     }
 }
 

@@ -11,5 +11,5 @@ mod tally;
 
 pub use key::{Endpoint, FlowKey, Side};
 pub use prefix::{Arrival, BUDGET, Prefix, View};
-pub use table::{Slot, Table};
+pub use table::{KeyHash, Slot, Table};
 pub use tally::{IcmpSeen, Mark, SideTally, Tally};

@@ -9,6 +9,22 @@ use crate::flow::FlowKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot(u32);
 
+/// What a table hashes a key to: [`Table::hash`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHash(u64);
+
+impl KeyHash {
+    /// What tables with this hasher hash the key to.
+    pub fn new(hasher: &RandomState, key: &FlowKey) -> Self {
+        Self(hasher.hash_one(key))
+    }
+
+    /// One of `shares`, by bits that the index of a table makes no use of.
+    pub const fn share(self, shares: usize) -> usize {
+        ((self.0 >> 32) as u16 as usize * shares) >> 16
+    }
+}
+
 /// A bounded table of flows.
 ///
 /// Entries live in a slab beside the hash index, so that a sweep can walk them in a fixed order and
@@ -26,11 +42,16 @@ pub struct Table<V> {
 impl<V> Table<V> {
     /// An empty table for at most `capacity` flows.
     pub fn new(capacity: usize) -> Self {
+        Self::with_hasher(capacity, RandomState::default())
+    }
+
+    /// The same, with the hasher of other tables.
+    pub fn with_hasher(capacity: usize, hasher: RandomState) -> Self {
         Self {
             index: HashTable::new(),
             slab: Slab::default(),
             free: Vec::new(),
-            hasher: RandomState::default(),
+            hasher,
             capacity: capacity.clamp(1, u32::MAX as usize),
             cursor: 0,
         }
@@ -51,19 +72,23 @@ impl<V> Table<V> {
         self.len() >= self.capacity
     }
 
-    /// Finds a flow.
-    pub fn find(&self, key: &FlowKey) -> Option<Slot> {
-        let hash = self.hasher.hash_one(key);
-        self.index.find(hash, |&slot| self.is_at(slot, key)).map(|&slot| Slot(slot))
+    /// What finds a flow here.
+    pub fn hash(&self, key: &FlowKey) -> KeyHash {
+        KeyHash::new(&self.hasher, key)
+    }
+
+    /// Finds a flow by its key and that one's hash.
+    pub fn find(&self, key: &FlowKey, hash: KeyHash) -> Option<Slot> {
+        self.index.find(hash.0, |&slot| self.is_at(slot, key)).map(|&slot| Slot(slot))
     }
 
     /// Adds a flow that isn't there yet. The caller makes room first when the table is full.
-    pub fn insert(&mut self, key: FlowKey, value: V) -> Slot {
-        debug_assert!(self.find(&key).is_none(), "{key:?} is there already");
+    pub fn insert(&mut self, key: FlowKey, hash: KeyHash, value: V) -> Slot {
+        debug_assert!(self.find(&key, hash).is_none(), "{key:?} is there already");
         let slot = self.free.pop().unwrap_or_else(|| self.slab.add() as u32);
         *self.slab.at_mut(slot as usize) = Some((key, value));
         let Self { index, slab, hasher, .. } = self;
-        index.insert_unique(hasher.hash_one(key), slot, |&other| {
+        index.insert_unique(hash.0, slot, |&other| {
             slab.at(other as usize).as_ref().map_or(0, |(key, _)| hasher.hash_one(key))
         });
         Slot(slot)
@@ -211,7 +236,8 @@ mod tests {
             let mut table = Table::new(100);
             let mut model = HashMap::new();
             for (n, (port, add)) in steps.into_iter().enumerate() {
-                match (table.find(&key(port)), add) {
+                let hash = table.hash(&key(port));
+                match (table.find(&key(port), hash), add) {
                     (Some(slot), false) => {
                         prop_assert_eq!(table.remove(slot), Some((key(port), model[&port])));
                         model.remove(&port);
@@ -221,7 +247,7 @@ mod tests {
                         model.insert(port, n);
                     }
                     (None, true) => {
-                        table.insert(key(port), n);
+                        table.insert(key(port), hash, n);
                         model.insert(port, n);
                     }
                     (None, false) => prop_assert!(!model.contains_key(&port)),
@@ -240,7 +266,7 @@ mod tests {
     fn a_sweep_reaches_every_entry() {
         let mut table = Table::new(10);
         for n in 0..7 {
-            table.insert(key(n), n);
+            table.insert(key(n), table.hash(&key(n)), n);
         }
         let slot = table.sweep(7, |&n| n == 5).unwrap();
         assert_eq!(table.remove(slot), Some((key(5), 5)));
@@ -252,7 +278,7 @@ mod tests {
     fn the_heaviest_is_found_or_one_that_is_heavy_enough() {
         let mut table = Table::new(10);
         for n in 0..7 {
-            table.insert(key(n), usize::from(n));
+            table.insert(key(n), table.hash(&key(n)), usize::from(n));
         }
         let mut heaviest = |enough| {
             let slot = table.heaviest(7, enough, |&n| n)?;

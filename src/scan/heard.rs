@@ -2,7 +2,7 @@ use crate::{
     base::{Stamp, Timestamp},
     decode::{Packet, Tcp, TcpFlags, Udp},
     flow::{Side, Tally},
-    scan::backing::{Backing, Kept},
+    scan::part::Opening,
 };
 
 /// A packet of a flow, as its connection gets to see it.
@@ -37,9 +37,11 @@ impl<'a> Heard<&'a [u8]> {
         Self { from, stamp, ident: packet.ident, header: Header::Udp, payload_len, bytes }
     }
 
-    pub(super) fn keep(self, backing: Option<&Backing>) -> Heard<Kept> {
-        let Self { from, stamp, ident, header, payload_len, bytes } = self;
-        Heard { from, stamp, ident, header, payload_len, bytes: Kept::new(bytes, backing) }
+    /// What a segment says of how its connection was opened.
+    pub(super) fn opening(&self) -> Option<Opening> {
+        let Header::Tcp { seq, flags, .. } = self.header else { return None };
+        let opens = flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK);
+        opens.then_some(Opening { client: self.from, isn: seq })
     }
 
     pub(super) fn count(&self, tally: &mut Tally) {
@@ -83,10 +85,18 @@ impl<'a> Heard<&'a [u8]> {
     }
 }
 
-impl Heard<Kept> {
-    pub(super) fn borrow<'h>(&'h self, backing: Option<&'h Backing>) -> Heard<&'h [u8]> {
+impl<B> Heard<B> {
+    /// The same, with its payload elsewhere.
+    pub(super) fn map<C>(self, payload: impl FnOnce(B) -> C) -> Heard<C> {
+        let Self { from, stamp, ident, header, payload_len, bytes } = self;
+        Heard { from, stamp, ident, header, payload_len, bytes: payload(bytes) }
+    }
+}
+
+impl Heard<Box<[u8]>> {
+    pub(super) fn borrow(&self) -> Heard<&[u8]> {
         let Self { from, stamp, ident, header, payload_len, ref bytes } = *self;
-        Heard { from, stamp, ident, header, payload_len, bytes: bytes.bytes(backing) }
+        Heard { from, stamp, ident, header, payload_len, bytes }
     }
 }
 
@@ -135,30 +145,6 @@ impl Recent {
     /// Remembers a packet whatever it is.
     pub(super) fn note(&mut self, heard: &Heard<&[u8]>) {
         self.remember(heard.fingerprint(), units(heard.stamp.time));
-    }
-
-    /// True when [`Self::LEN`] packets are remembered.
-    pub(super) fn is_full(&self) -> bool {
-        usize::from(self.filled) == Self::LEN
-    }
-
-    /// True when one of `next`, the packets that follow, may be a copy of one of these.
-    pub(super) fn may_repeat_in(&self, next: &Self) -> bool {
-        next.entries().any(|(print, time)| {
-            self.entries()
-                .any(|(known, then)| known == print && time.wrapping_sub(then) <= Self::WINDOW)
-        })
-    }
-
-    /// Remembers the packets that follow, not more than [`Self::LEN`].
-    pub(super) fn then(&mut self, next: &Self) {
-        next.entries().for_each(|(print, time)| self.remember(print, time));
-    }
-
-    /// In the order of the packets, as long as there is room for all.
-    fn entries(&self) -> impl Iterator<Item = (u32, u32)> {
-        let filled = usize::from(self.filled);
-        self.prints.into_iter().zip(self.times).take(filled)
     }
 
     fn remember(&mut self, print: u32, time: u32) {

@@ -10,27 +10,29 @@
 //!   is cut around its frame, which is scanned when the stretch before is there;
 //! - where one connection ends and the next on the same tuple begins is decided by what two
 //!   neighbouring packets say, never by what a table happens to hold.
+//!
+//! A [`Team`] scans one capture with several threads, which divide the connections between them.
 
-mod backing;
+mod delivery;
 mod heard;
 mod held;
 mod ledger;
 mod losses;
 mod outlet;
-mod parallel;
 mod part;
 mod partial;
 mod scanner;
 mod sound;
 mod talk;
+mod team;
 mod thin;
 mod times;
 
-pub use backing::Backing;
 pub use ledger::{Kind, Visit};
 pub use losses::Losses;
 pub use part::Connection;
 pub use partial::{Census, Counters, Partial};
 pub use scanner::{Limits, Place, Scanner, Sink};
+pub use team::{Backing, Team, Turn};
 pub use thin::Repeats;
 pub use times::{ANSWER_WAIT, CUT, RETRY_WINDOW, SIDE_BY_SIDE, TRY_GAP};

@@ -9,7 +9,7 @@ use crate::{
     },
     flow::{Endpoint, FlowKey, Side},
     names::{Knowledge, LookupKey, Reply},
-    scan::{Sink, backing::Backing, talk::Chunk},
+    scan::{Sink, talk::Chunk},
 };
 
 /// Where what is read goes: observations to the sink, DNS to the names.
@@ -18,8 +18,6 @@ pub(super) struct Out<'o, S> {
     pub(super) sink: &'o mut S,
     /// DNS servers on ports other than 53.
     pub(super) resolvers: &'o [Endpoint],
-    /// Where the payload lies.
-    pub(super) backing: Option<&'o Backing>,
 }
 
 impl<S> Out<'_, S> {

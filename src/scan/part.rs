@@ -9,7 +9,6 @@ use crate::{
     flow::{BUDGET, FlowKey, Side, Tally},
     scan::{
         Repeats, Sink,
-        backing::{Backing, Kept},
         heard::{Heard, Recent},
         outlet::{Out, Outlet},
         talk::{Chunk, Talk},
@@ -60,17 +59,6 @@ enum Content {
     Settled(Option<Box<Talk>>),
     /// The stretch before may hold the beginning.
     Tentative(Box<Log>),
-    /// The stretch before may hold the beginning, but probably doesn't: it is interpreted as it
-    /// comes, and [`Part::takes`] tells whether that was right.
-    Guessed(Box<Guess>),
-}
-
-/// What a connection that is taken to begin in its stretch told.
-#[derive(Clone, Debug, Default)]
-struct Guess {
-    talk: Option<Box<Talk>>,
-    /// The first packets: they may be copies of the stretch before's last ones.
-    first: Recent,
 }
 
 /// How a connection begins in its stretch.
@@ -80,19 +68,17 @@ pub(super) enum Beginning {
     Here,
     /// There may be something of it before.
     Unknown,
-    /// The same, but it is believed that there isn't.
-    Believed,
 }
 
 /// What a tentative connection keeps, to be interpreted when its beginning is known.
 #[derive(Clone, Debug, Default)]
 struct Log {
     /// The first packets, not even counted: they may be copies of the stretch before's last ones.
-    early: Vec<Heard<Kept>>,
+    early: Vec<Heard<Box<[u8]>>>,
     /// Payload after that, within the budget.
-    chunks: Vec<Chunk<Kept>>,
-    /// Bytes of payload that were copied.
-    copied: usize,
+    chunks: Vec<Chunk<Box<[u8]>>>,
+    /// Bytes of payload.
+    bytes: usize,
 }
 
 /// Why a packet opens a new connection instead of belonging to the one before.
@@ -112,7 +98,6 @@ impl Part {
         let content = match beginning {
             Beginning::Here => Content::Settled(None),
             Beginning::Unknown => Content::Tentative(Box::default()),
-            Beginning::Believed => Content::Guessed(Box::default()),
         };
         let (began, last) = (stamp.time, stamp.time);
         Self {
@@ -144,11 +129,6 @@ impl Part {
         self.given_up = true;
         match &mut self.content {
             Content::Settled(Some(talk)) => talk.give_up(key, out),
-            Content::Guessed(guess) => {
-                if let Some(talk) = &mut guess.talk {
-                    talk.give_up(key, out);
-                }
-            }
             Content::Settled(None) => {}
             Content::Tentative(log) => log.clear(),
         }
@@ -160,7 +140,6 @@ impl Part {
         let bytes = match &self.content {
             Content::Tentative(log) => log.footprint(),
             Content::Settled(talk) => talk.as_ref().map_or(0, |talk| talk.footprint()),
-            Content::Guessed(guess) => guess.talk.as_ref().map_or(0, |talk| talk.footprint()),
         };
         self.payload = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
@@ -198,34 +177,9 @@ impl Part {
         low.rst.seen() || high.rst.seen() || (low.fin.seen() && high.fin.seen())
     }
 
-    fn is_tentative(&self) -> bool {
-        matches!(self.content, Content::Tentative(_))
-    }
-
-    /// True when it is believed to begin in its stretch.
-    pub(super) fn is_guessed(&self) -> bool {
-        matches!(self.content, Content::Guessed(_))
-    }
-
     /// True when the stretch before may hold its beginning.
-    pub(super) fn waits(&self) -> bool {
-        !matches!(self.content, Content::Settled(_))
-    }
-
-    /// Whether `later`, the same connection in the stretch after, can be joined to this one.
-    ///
-    /// What was interpreted in the belief that it begins there can, when this part only has the
-    /// client's SYNs, none of which it repeats as a copy.
-    pub(super) fn takes(&self, later: &Self) -> bool {
-        let Content::Guessed(guess) = &later.content else { return true };
-        let Some(opening) = self.opening else { return false };
-        let (mine, theirs) =
-            (self.tally.side(opening.client), self.tally.side(opening.client.other()));
-        theirs.packets == 0
-            && mine.packets == u64::from(mine.syn.count)
-            && mine.bytes == 0
-            && matches!(self.content, Content::Settled(None))
-            && !self.recent.may_repeat_in(&guess.first)
+    pub(super) fn is_tentative(&self) -> bool {
+        matches!(self.content, Content::Tentative(_))
     }
 
     /// True when a connection that follows this one in the same stretch can't be told from this
@@ -247,13 +201,8 @@ impl Part {
         {
             self.recent.note(&heard);
             let bytes = if self.given_up { &[] } else { heard.bytes };
-            log.hear(Heard { bytes, ..heard }.keep(out.backing));
+            log.hear(Heard { bytes, ..heard }.map(Box::from));
             return self.weigh();
-        }
-        if let Content::Guessed(guess) = &mut self.content
-            && !guess.first.is_full()
-        {
-            guess.first.note(&heard);
         }
         if !self.recent.is_copy(&heard) {
             self.take(key, heard, out);
@@ -291,12 +240,11 @@ impl Part {
             return;
         }
         match &mut self.content {
-            Content::Tentative(log) => log.chunk(chunk.keep(out.backing)),
-            Content::Settled(_) | Content::Guessed(_) if lookup => {
+            Content::Tentative(log) => log.chunk(chunk.keep()),
+            Content::Settled(_) if lookup => {
                 return Outlet::new(key, out).dns_datagram(&chunk);
             }
             Content::Settled(talk) => talk.get_or_insert_default().feed(key, chunk, out),
-            Content::Guessed(guess) => guess.talk.get_or_insert_default().feed(key, chunk, out),
         }
         self.weigh();
     }
@@ -307,26 +255,15 @@ impl Part {
         if later.given_up && later.is_tentative() {
             self.give_up(key, out);
         }
-        match later.content {
-            Content::Tentative(log) => {
-                for heard in &log.early {
-                    self.hear(key, heard.borrow(out.backing), out);
-                }
-                // With fewer, all of them were heard just now.
-                if log.early.len() == Recent::LEN {
-                    self.recent = later.recent;
-                }
-                self.replay(key, &log.chunks, out);
+        if let Content::Tentative(log) = later.content {
+            for heard in &log.early {
+                self.hear(key, heard.borrow(), out);
             }
-            Content::Guessed(guess) => {
-                if guess.first.is_full() {
-                    self.recent = later.recent;
-                } else {
-                    self.recent.then(&guess.first);
-                }
-                self.content = Content::Settled(guess.talk);
+            // With fewer, all of them were heard just now.
+            if log.early.len() == Recent::LEN {
+                self.recent = later.recent;
             }
-            Content::Settled(_) => {}
+            self.replay(key, &log.chunks, out);
         }
         match self.given_up {
             true => self.tally.then_unread(&later.tally),
@@ -340,36 +277,29 @@ impl Part {
     }
 
     /// Reads payload that was kept; its positions count from the end of what was heard before it.
-    fn replay<S: Sink>(&mut self, key: &FlowKey, chunks: &[Chunk<Kept>], out: &mut Out<'_, S>) {
+    fn replay<S: Sink>(
+        &mut self,
+        key: &FlowKey,
+        chunks: &[Chunk<Box<[u8]>>],
+        out: &mut Out<'_, S>,
+    ) {
         let sent = self.tally.sides.map(|side| side.bytes);
         let isns = self.tally.sides.map(|side| side.isn);
         for chunk in chunks {
             let at = chunk.from.index();
             let before = chunk.before.saturating_add(sent[at]);
             let isn = isns[at].or(chunk.isn);
-            self.read(key, Chunk { before, isn, ..chunk.borrow(out.backing) }, out);
+            self.read(key, Chunk { before, isn, ..chunk.borrow() }, out);
         }
     }
 
     /// Interprets what was kept: there is no stretch before that could hold the beginning.
     pub(super) fn settle<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
-        match &mut self.content {
-            Content::Settled(_) => {}
-            Content::Guessed(guess) => self.content = Content::Settled(guess.talk.take()),
-            Content::Tentative(_) => {
-                let began = Stamp { time: self.began, ..Stamp::default() };
-                let settled = Self::new(self.transport, began, self.opening, Beginning::Here);
-                let tentative = std::mem::replace(self, settled);
-                self.join(key, tentative, out);
-            }
-        }
-    }
-
-    /// Makes what is kept independent of the backing.
-    pub(super) fn detach(&mut self, backing: Option<&Backing>) {
-        if let Content::Tentative(log) = &mut self.content {
-            log.detach(backing);
-            self.weigh();
+        if self.is_tentative() {
+            let began = Stamp { time: self.began, ..Stamp::default() };
+            let settled = Self::new(self.transport, began, self.opening, Beginning::Here);
+            let tentative = std::mem::replace(self, settled);
+            self.join(key, tentative, out);
         }
     }
 
@@ -388,9 +318,6 @@ impl Part {
         };
         let facts = match self.content {
             Content::Settled(Some(talk)) => talk.finish(&key, out),
-            Content::Guessed(guess) => {
-                guess.talk.map_or_else(Facts::default, |talk| talk.finish(&key, out))
-            }
             _ => Facts::default(),
         };
         Connection {
@@ -419,37 +346,27 @@ impl Part {
 }
 
 impl Log {
-    fn hear(&mut self, heard: Heard<Kept>) {
-        self.copied += heard.bytes.footprint();
+    fn hear(&mut self, heard: Heard<Box<[u8]>>) {
+        self.bytes += heard.bytes.len();
         self.early.push(heard);
     }
 
-    fn chunk(&mut self, chunk: Chunk<Kept>) {
-        self.copied += chunk.bytes.footprint();
+    fn chunk(&mut self, chunk: Chunk<Box<[u8]>>) {
+        self.bytes += chunk.bytes.len();
         self.chunks.push(chunk);
-    }
-
-    fn kept(&mut self) -> impl Iterator<Item = &mut Kept> {
-        let early = self.early.iter_mut().map(|heard| &mut heard.bytes);
-        early.chain(self.chunks.iter_mut().map(|chunk| &mut chunk.bytes))
-    }
-
-    fn detach(&mut self, backing: Option<&Backing>) {
-        self.kept().for_each(|kept| kept.detach(backing));
-        self.copied = self.kept().map(|kept| kept.footprint()).sum();
     }
 
     /// Forgets the payload.
     fn clear(&mut self) {
         self.chunks = Vec::new();
-        self.kept().for_each(|kept| *kept = Kept::new(&[], None));
-        self.copied = 0;
+        self.early.iter_mut().for_each(|heard| heard.bytes = Box::default());
+        self.bytes = 0;
     }
 
     /// Bytes of memory that payload takes. The first packets themselves, few, count as a part of the
     /// flow's entry.
     fn footprint(&self) -> usize {
-        self.copied + self.chunks.capacity() * size_of::<Chunk<Kept>>()
+        self.bytes + self.chunks.capacity() * size_of::<Chunk<Box<[u8]>>>()
     }
 }
 

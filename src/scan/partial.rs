@@ -11,7 +11,6 @@ use crate::{
     names::Knowledge,
     scan::{
         Connection, Kind, Limits, Losses, Place, Scanner, Sink, Visit,
-        backing::Backing,
         held::{Held, MAX_HELD, MAX_KEPT},
         ledger::Ledger,
         outlet::Out,
@@ -47,10 +46,6 @@ pub struct Partial {
     pub(super) payload: usize,
     pub(super) limits: Limits,
     pub(super) resolvers: Arc<[Endpoint]>,
-    /// Where payload lies that was kept and not copied.
-    pub(super) backing: Option<Backing>,
-    /// True when it must be scanned again, after the stretch before.
-    pub(super) spoiled: bool,
 }
 
 /// Frames, and what became of them.
@@ -107,8 +102,6 @@ impl Partial {
             payload: 0,
             limits,
             resolvers,
-            backing: None,
-            spoiled: false,
         }
     }
 
@@ -142,26 +135,6 @@ impl Partial {
             payload: self.payload,
             limits: self.limits,
             resolvers: Arc::clone(&self.resolvers),
-            backing: self.backing.clone(),
-            spoiled: self.spoiled,
-        }
-    }
-
-    /// Makes what is kept independent of the backing.
-    pub(super) fn detach(&mut self) {
-        let Some(backing) = self.backing.take() else { return };
-        for Held { before, .. } in &mut self.held {
-            before.backing.get_or_insert_with(|| Arc::clone(&backing));
-            let was = before.payload;
-            before.detach();
-            self.payload = self.payload + before.payload - was;
-        }
-        let heads = self.heads.iter_mut().map(|(_, part, _)| part);
-        let open = self.open.iter_mut().map(|(_, part)| part);
-        for part in heads.chain(open) {
-            let was = part.payload();
-            part.detach(Some(&backing));
-            self.payload = self.payload + part.payload() - was;
         }
     }
 
@@ -208,24 +181,39 @@ impl Partial {
     pub fn conclude(self, sink: &mut impl Sink) -> Census {
         let mut whole = match self.place {
             Place::Beginning => self,
-            Place::Later | Place::Ahead => {
+            Place::Later => {
                 Self::new(Place::Beginning, self.limits, self.resolvers.clone()).merge(self, sink)
             }
         };
         let open = std::mem::take(&mut whole.open);
-        whole.end(open.into_iter(), sink)
+        whole.end(open.into_iter(), sink);
+        whole.census()
     }
 
     /// Ends what is open, at the end of the whole capture.
     pub(super) fn end(
-        mut self,
+        &mut self,
         open: impl Iterator<Item = (FlowKey, Part)>,
         sink: &mut impl Sink,
-    ) -> Census {
+    ) {
         for (key, part) in open {
             self.ended(key, part, None, sink);
         }
         debug_assert_eq!(self.payload, 0);
+    }
+
+    /// Adds what other connections of the same time told, which all have ended as well. Both were
+    /// bound to a part of `limits`.
+    pub(super) fn absorb(&mut self, other: Self, limits: Limits) {
+        self.limits = limits;
+        self.names.widen(limits.lookups);
+        self.counters.add(other.counters);
+        self.names.union(other.names);
+        self.append(other.ledger);
+    }
+
+    /// All that was told, when everything has ended.
+    pub(super) fn census(self) -> Census {
         let Self { counters, names, ledger, .. } = self;
         let (kinds, connections) = ledger.conclude();
         Census { counters, names, connections, kinds }
@@ -239,7 +227,7 @@ impl Partial {
         sink: &mut S,
     ) {
         match boundary {
-            Some(boundary) if part.waits() => {
+            Some(boundary) if part.is_tentative() => {
                 if self.is_overweight() {
                     self.weigh(part.payload(), 0);
                     part.give_up(&key, &mut self.out(sink));
@@ -257,7 +245,7 @@ impl Partial {
 
     pub(super) fn evict<S: Sink>(&mut self, key: FlowKey, mut part: Part, sink: &mut S) {
         self.weigh(part.payload(), 0);
-        let finished = part.is_finished() && !part.waits();
+        let finished = part.is_finished() && !part.is_tentative();
         let mut out = self.out(sink);
         part.settle(&key, &mut out);
         let given_up = part.is_given_up();
@@ -278,8 +266,7 @@ impl Partial {
     }
 
     pub(super) fn out<'o, S>(&'o mut self, sink: &'o mut S) -> Out<'o, S> {
-        let backing = self.backing.as_ref();
-        Out { names: &mut self.names, sink, resolvers: &self.resolvers, backing }
+        Out { names: &mut self.names, sink, resolvers: &self.resolvers }
     }
 
     /// Adds finished connections of a later stretch.
@@ -365,7 +352,7 @@ impl Counters {
         }
     }
 
-    fn extend(&mut self, first: Timestamp, last: Timestamp) {
+    pub(super) fn extend(&mut self, first: Timestamp, last: Timestamp) {
         let (earliest, latest) = self.span.unwrap_or((first, last));
         self.span = Some((earliest.min(first), latest.max(last)));
     }

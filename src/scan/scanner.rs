@@ -1,16 +1,13 @@
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use crate::{
     base::{Stamp, Timestamp},
-    decode::{
-        Body, Decoder, FragmentLimits, IcmpError, Packet, Tcp, TcpFlags, Transport, Tunnel, Udp,
-        Undecoded,
-    },
+    decode::{Body, Decoder, FragmentLimits, IcmpError, Tunnel, Undecoded},
     extract::{Ends, Fact, Observation, QuotedFlow},
-    flow::{Endpoint, FlowKey, Side, Slot, Table},
+    flow::{Endpoint, FlowKey, KeyHash, Slot, Table},
     scan::{
         Census, Partial,
-        backing::Backing,
+        delivery::{Delivery, What},
         heard::Heard,
         held::{Held, Kept},
         part::{Beginning, Boundary, Opening, Part},
@@ -63,6 +60,16 @@ pub struct Limits {
     pub fold: bool,
 }
 
+impl Limits {
+    /// The part of each one of so many threads.
+    pub(super) fn part(self, threads: NonZeroUsize) -> Self {
+        let [flows, lookups, payload, connections] =
+            [self.flows, self.lookups, self.payload, self.connections]
+                .map(|bound| bound.div_ceil(threads.get()));
+        Self { flows, lookups, payload, connections, ..self }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -83,9 +90,6 @@ pub enum Place {
     Beginning,
     /// After another stretch, which may hold the beginning of its connections.
     Later,
-    /// The same, but the frames can be had again: connections that open with a SYN are believed to
-    /// begin here. [`Scanner::follows`] tells whether that was right.
-    Ahead,
 }
 
 /// Consumes the frames of a contiguous stretch of capture.
@@ -113,12 +117,17 @@ const BULK: usize = 16 * 1024;
 impl Scanner {
     /// A scanner for a stretch at `place`. `resolvers` are DNS servers on ports other than 53.
     pub fn new(place: Place, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
-        Self {
-            decoder: None,
-            table: Table::new(limits.flows),
-            partial: Partial::new(place, limits, resolvers),
-            limits,
-        }
+        let (table, partial) = (Table::new(limits.flows), Partial::new(place, limits, resolvers));
+        Self { decoder: None, table, partial, limits }
+    }
+
+    /// One at the beginning, for connections that are found elsewhere by this table's hashes.
+    pub(super) fn with_table(
+        table: Table<Part>,
+        limits: Limits,
+        resolvers: Arc<[Endpoint]>,
+    ) -> Self {
+        Self { table, ..Self::new(Place::Beginning, limits, resolvers) }
     }
 
     /// Takes the next frame.
@@ -126,13 +135,20 @@ impl Scanner {
         let Self { decoder, table, partial, limits } = self;
         let decoder = decoder.get_or_insert_with(|| match partial.place {
             Place::Beginning => Decoder::new(limits.fragments),
-            Place::Later | Place::Ahead => Decoder::later(limits.fragments, frame.stamp.time),
+            Place::Later => Decoder::later(limits.fragments, frame.stamp.time),
         });
         match decoder.decode(frame) {
             Ok(packet) => {
                 partial.counters.frame(frame);
-                let step = Step { table, partial, limits };
-                step.packet(&packet, frame.stamp, sink);
+                let Some(delivery) = Delivery::of(&packet, frame.stamp) else {
+                    partial.counters.other_protocol += 1;
+                    return;
+                };
+                if let Body::IcmpError(error) = &packet.body {
+                    observe(packet.src, error, frame.stamp, sink);
+                }
+                let hash = table.hash(&delivery.key);
+                Step { table, partial, limits }.deliver(delivery, hash, sink);
             }
             Err(Undecoded::FragmentUnplaced) => self.hold(frame, sink),
             Err(why) => {
@@ -142,30 +158,30 @@ impl Scanner {
         }
     }
 
+    /// Notes that frames were captured from the first time to the last.
+    pub(super) fn extend(&mut self, span: Option<(Timestamp, Timestamp)>) {
+        span.into_iter().for_each(|(first, last)| self.partial.counters.extend(first, last));
+    }
+
+    /// Takes what came for a connection, whose key has the table's `hash`.
+    pub(super) fn deliver(
+        &mut self,
+        delivery: Delivery<&[u8]>,
+        hash: KeyHash,
+        sink: &mut impl Sink,
+    ) {
+        let Self { table, partial, limits, .. } = self;
+        Step { table, partial, limits }.deliver(delivery, hash, sink);
+    }
+
     /// Goes on after a stretch. What it holds stays with it.
     pub fn resume(mut partial: Partial) -> Self {
         let limits = partial.limits;
         let mut table = Table::new(limits.flows);
         for (key, part) in std::mem::take(&mut partial.open) {
-            table.insert(key, part);
+            table.insert(key, table.hash(&key), part);
         }
         Self { decoder: partial.decoder.take(), table, partial, limits }
-    }
-
-    pub(super) fn limits(&self) -> Limits {
-        self.limits
-    }
-
-    pub(super) fn resolvers(&self) -> Arc<[Endpoint]> {
-        Arc::clone(&self.partial.resolvers)
-    }
-
-    /// Keeps payload by where it lies in `backing`, which must hold the frames, instead of copying
-    /// it.
-    #[must_use]
-    pub fn with_backing(mut self, backing: Backing) -> Self {
-        self.partial.backing = Some(backing);
-        self
     }
 
     /// Bytes of memory that payload takes which waits for the rest of its message. At most
@@ -175,38 +191,13 @@ impl Scanner {
         self.partial.payload
     }
 
-    /// Whether `later`, the stretch that comes right after, can be appended as it is. Only one that
-    /// was scanned [`Place::Ahead`] may have to be scanned again, by this scanner.
-    pub fn follows(&self, later: &Partial) -> bool {
-        let joins = |key: &FlowKey, part: &Part| {
-            let prior = self.table.find(key).and_then(|slot| self.table.get(slot));
-            prior.is_none_or(|prior| {
-                prior.boundary(part.began(), part.opening).is_some() || prior.takes(part)
-            })
-        };
-        let heads = later.heads.iter().map(|(key, part, _)| (key, part));
-        let open = later.open.iter().map(|(key, part)| (key, part));
-        !later.spoiled
-            && heads.chain(open).all(|(key, part)| !part.is_guessed() || joins(key, part))
-    }
-
     /// Takes note that frames were lost between two times.
     pub fn lost(&mut self, from: Timestamp, to: Timestamp) {
         self.partial.counters.losses.add(from, to);
     }
 
-    /// True when it is no use to go on: the stretch must be scanned again anyway.
-    pub fn is_spoiled(&self) -> bool {
-        self.partial.spoiled
-    }
-
     /// Appends the stretch that comes right after.
     pub fn append(&mut self, mut later: Partial, sink: &mut impl Sink) {
-        // Who isn't at the beginning keeps what it can't interpret yet.
-        if self.partial.place != Place::Beginning {
-            later.detach();
-            self.detach();
-        }
         for Held { before, frames } in std::mem::take(&mut later.held) {
             self.append_scanned(before, sink);
             for kept in &frames {
@@ -216,25 +207,9 @@ impl Scanner {
         self.append_scanned(later, sink);
     }
 
-    /// Makes what is kept independent of the backing.
-    fn detach(&mut self) {
-        let Self { table, partial, .. } = self;
-        for part in table.values_mut().filter(|_| partial.backing.is_some()) {
-            let before = part.payload();
-            part.detach(partial.backing.as_ref());
-            partial.payload = partial.payload + part.payload() - before;
-        }
-        partial.detach();
-    }
-
     /// Keeps a frame that can't be placed without the stretch before, and begins anew after it.
     #[cold]
     fn hold(&mut self, frame: &Frame<'_>, sink: &mut impl Sink) {
-        if self.partial.place == Place::Ahead {
-            // Scanning it again is simpler, and fragments are few.
-            self.partial.spoiled = true;
-            return;
-        }
         if self.partial.holds_enough() {
             if let Some(decoder) = &mut self.decoder {
                 decoder.place_all();
@@ -258,7 +233,7 @@ impl Scanner {
 
     /// Appends a stretch that holds no frames.
     fn append_scanned<S: Sink>(&mut self, later: Partial, sink: &mut S) {
-        let Partial { decoder, counters, names, ledger, heads, open, backing, .. } = later;
+        let Partial { decoder, counters, names, ledger, heads, open, .. } = later;
         let place = self.partial.place;
         match (&mut self.decoder, decoder) {
             (Some(decoder), Some(later)) => decoder.then(later),
@@ -272,8 +247,6 @@ impl Scanner {
         self.partial.counters.add(counters);
         self.partial.names.union(names);
         self.partial.append(ledger);
-        // What ends meanwhile still belongs to this stretch.
-        let own = std::mem::replace(&mut self.partial.backing, backing);
         let mut seam = Seam { scanner: self, start, sink };
         for (key, part, boundary) in heads {
             let next_may_belong = part.leaves_open() && boundary != Boundary::Idle;
@@ -282,7 +255,6 @@ impl Scanner {
         for (key, part) in open {
             seam.splice(key, part, None);
         }
-        self.partial.backing = own;
     }
 
     /// A copy of what the stretch told so far, to conclude while the capture goes on. Fragments that
@@ -307,7 +279,14 @@ impl Scanner {
         if !begins {
             return self.finish().conclude(sink);
         }
-        self.partial.end(self.table.into_entries(), sink)
+        self.end(sink).census()
+    }
+
+    /// What the capture told, which ends here and began with this stretch.
+    pub(super) fn end(self, sink: &mut impl Sink) -> Partial {
+        let Self { mut partial, table, .. } = self;
+        partial.end(table.into_entries(), sink);
+        partial
     }
 }
 
@@ -325,8 +304,8 @@ impl<S: Sink> Seam<'_, S> {
     fn splice(&mut self, key: FlowKey, mut part: Part, end: Option<Boundary>) {
         let Scanner { table, partial, limits, .. } = &mut *self.scanner;
         partial.weigh(0, part.payload());
-        let found = table.find(&key);
-        if let Some(slot) = found
+        let hash = table.hash(&key);
+        if let Some(slot) = table.find(&key, hash)
             && let Some(current) = table.get_mut(slot)
         {
             let Some(boundary) = current.boundary(part.began(), part.opening) else {
@@ -351,7 +330,7 @@ impl<S: Sink> Seam<'_, S> {
             Some(end) => partial.ended(key, part, Some(end), self.sink),
             None => {
                 Step { table, partial, limits }.make_room(self.start, self.sink);
-                let slot = table.insert(key, part);
+                let slot = table.insert(key, hash, part);
                 Step { table, partial, limits }.shed(slot, self.sink);
             }
         }
@@ -373,49 +352,39 @@ struct Step<'s> {
 }
 
 impl Step<'_> {
-    fn packet<S: Sink>(mut self, packet: &Packet<'_>, stamp: Stamp, sink: &mut S) {
-        match &packet.body {
-            Body::Tcp(tcp) => self.tcp(packet, tcp, stamp, sink),
-            Body::Udp(udp) => self.udp(packet, udp, stamp, sink),
-            Body::IcmpError(error) => self.icmp(packet, error, stamp, sink),
-            Body::Other(_) => self.partial.counters.other_protocol += 1,
+    /// Takes what came for a connection, whose key has the table's `hash`.
+    fn deliver<S: Sink>(mut self, delivery: Delivery<&[u8]>, hash: KeyHash, sink: &mut S) {
+        let key = delivery.key;
+        match delivery.what {
+            What::Heard { heard, tunnel } => {
+                let slot = self.slot(key, hash, heard.stamp, heard.opening(), sink);
+                self.hear(slot, key, heard, tunnel, sink);
+            }
+            What::Error { about, stamp, from, error } => {
+                let slot = self.slot(key, hash, stamp, None, sink);
+                if let Some(part) = self.table.get_mut(slot) {
+                    part.icmp(about, stamp, from, &error);
+                }
+            }
         }
-    }
-
-    fn tcp<S: Sink>(&mut self, packet: &Packet<'_>, tcp: &Tcp<'_>, stamp: Stamp, sink: &mut S) {
-        let src = Endpoint::new(packet.src, tcp.src_port);
-        let dst = Endpoint::new(packet.dst, tcp.dst_port);
-        let (key, from) = FlowKey::new(Transport::Tcp, src, dst);
-        let heard = Heard::tcp(from, stamp, packet, tcp);
-        self.hear(key, opening(from, tcp), heard, packet.tunnel, sink);
-    }
-
-    fn udp<S: Sink>(&mut self, packet: &Packet<'_>, udp: &Udp<'_>, stamp: Stamp, sink: &mut S) {
-        let src = Endpoint::new(packet.src, udp.src_port);
-        let dst = Endpoint::new(packet.dst, udp.dst_port);
-        let (key, from) = FlowKey::new(Transport::Udp, src, dst);
-        let heard = Heard::udp(from, stamp, packet, udp);
-        self.hear(key, None, heard, packet.tunnel, sink);
     }
 
     fn hear<S: Sink>(
         &mut self,
+        slot: Slot,
         key: FlowKey,
-        opening: Option<Opening>,
         heard: Heard<&[u8]>,
         tunnel: Option<Tunnel>,
         sink: &mut S,
     ) {
-        let slot = self.slot(key, heard.stamp, opening, sink);
-        if let Some(part) = self.table.get_mut(slot) {
-            part.tunnel = part.tunnel.or(tunnel);
-            let before = part.payload();
-            part.hear(&key, heard, &mut self.partial.out(sink));
-            let after = part.payload();
-            if before != after {
-                self.partial.weigh(before, after);
-                self.shed(slot, sink);
-            }
+        let Some(part) = self.table.get_mut(slot) else { return };
+        part.tunnel = part.tunnel.or(tunnel);
+        let before = part.payload();
+        part.hear(&key, heard, &mut self.partial.out(sink));
+        let after = part.payload();
+        if before != after {
+            self.partial.weigh(before, after);
+            self.shed(slot, sink);
         }
     }
 
@@ -423,11 +392,6 @@ impl Step<'_> {
     /// as a look at some tells; in doubt the one that asked for more.
     fn shed<S: Sink>(&mut self, asking: Slot, sink: &mut S) {
         while self.partial.is_overweight() {
-            if self.partial.place == Place::Ahead {
-                // What gives way is for the scan from the beginning to choose.
-                self.partial.spoiled = true;
-                return;
-            }
             let asks = self.table.get(asking).map_or(0, Part::payload);
             let most = self.table.heaviest(EVICTION_SWEEP, BULK.max(asks), Part::payload);
             let most = most
@@ -447,50 +411,20 @@ impl Step<'_> {
         }
     }
 
-    /// An error counts for the flow that it quotes, which may never have been seen: a capture of
-    /// one direction still shows who was refused.
-    fn icmp<S: Sink>(
-        &mut self,
-        packet: &Packet<'_>,
-        error: &IcmpError,
-        stamp: Stamp,
-        sink: &mut S,
-    ) {
-        let quoted = error.quoted;
-        sink.observe(|| {
-            let ends = Ends {
-                client: quoted.src,
-                client_port: quoted.src_port,
-                server: quoted.dst,
-                server_port: quoted.dst_port,
-            };
-            let quoted = QuotedFlow { ends, transport: quoted.transport };
-            let (kind, code) = (error.kind, error.code);
-            Observation::new(stamp, Fact::IcmpError { from: packet.src, kind, code, quoted })
-        });
-        let src = Endpoint::new(quoted.src, quoted.src_port);
-        let dst = Endpoint::new(quoted.dst, quoted.dst_port);
-        let (key, about) = FlowKey::new(quoted.transport, src, dst);
-        let slot = self.slot(key, stamp, None, sink);
-        if let Some(part) = self.table.get_mut(slot) {
-            part.icmp(about, stamp, packet.src, error);
-        }
-    }
-
     /// The connection that a packet belongs to, begun here if need be.
     fn slot<S: Sink>(
         &mut self,
         key: FlowKey,
+        hash: KeyHash,
         stamp: Stamp,
         opening: Option<Opening>,
         sink: &mut S,
     ) -> Slot {
         let mut beginning = match self.partial.place {
             Place::Beginning => Beginning::Here,
-            Place::Ahead if opening.is_some() => Beginning::Believed,
-            Place::Ahead | Place::Later => Beginning::Unknown,
+            Place::Later => Beginning::Unknown,
         };
-        if let Some(slot) = self.table.find(&key)
+        if let Some(slot) = self.table.find(&key, hash)
             && let Some(part) = self.table.get_mut(slot)
         {
             let Some(boundary) = part.boundary(stamp.time, opening) else {
@@ -505,7 +439,7 @@ impl Step<'_> {
         } else {
             self.make_room(Some(stamp.time), sink);
         }
-        self.table.insert(key, Part::new(key.transport(), stamp, opening, beginning))
+        self.table.insert(key, hash, Part::new(key.transport(), stamp, opening, beginning))
     }
 
     fn close<S: Sink>(&mut self, slot: Slot, boundary: Boundary, sink: &mut S) {
@@ -534,8 +468,17 @@ impl Step<'_> {
     }
 }
 
-/// What a segment says of how its connection was opened.
-fn opening(from: Side, tcp: &Tcp<'_>) -> Option<Opening> {
-    let opens = tcp.flags.has(TcpFlags::SYN) && !tcp.flags.has(TcpFlags::ACK);
-    opens.then_some(Opening { client: from, isn: tcp.seq })
+#[cold]
+fn observe(from: IpAddr, error: &IcmpError, stamp: Stamp, sink: &mut impl Sink) {
+    let IcmpError { kind, code, quoted, .. } = *error;
+    sink.observe(|| {
+        let ends = Ends {
+            client: quoted.src,
+            client_port: quoted.src_port,
+            server: quoted.dst,
+            server_port: quoted.dst_port,
+        };
+        let quoted = QuotedFlow { ends, transport: quoted.transport };
+        Observation::new(stamp, Fact::IcmpError { from, kind, code, quoted })
+    });
 }

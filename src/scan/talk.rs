@@ -5,7 +5,6 @@ use crate::{
     flow::{Arrival, FlowKey, Prefix, Side, View},
     scan::{
         Sink,
-        backing::{Backing, Kept},
         outlet::{Out, Outlet},
     },
 };
@@ -25,20 +24,19 @@ pub(super) struct Chunk<B> {
 }
 
 impl Chunk<&[u8]> {
-    pub(super) fn keep(self, backing: Option<&Backing>) -> Chunk<Kept> {
+    pub(super) fn keep(self) -> Chunk<Box<[u8]>> {
         let Self { from, stamp, seq, isn, before, bytes } = self;
-        Chunk { from, stamp, seq, isn, before, bytes: Kept::new(bytes, backing) }
+        Chunk { from, stamp, seq, isn, before, bytes: bytes.into() }
     }
 }
 
-impl Chunk<Kept> {
-    pub(super) fn borrow<'c>(&'c self, backing: Option<&'c Backing>) -> Chunk<&'c [u8]> {
+impl Chunk<Box<[u8]>> {
+    pub(super) fn borrow(&self) -> Chunk<&[u8]> {
         let Self { from, stamp, seq, isn, before, ref bytes } = *self;
-        Chunk { from, stamp, seq, isn, before, bytes: bytes.bytes(backing) }
+        Chunk { from, stamp, seq, isn, before, bytes }
     }
 }
 
-/// The payload of a flow on its way from segments to facts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Talk {
     streams: [Prefix; 2],

@@ -13,7 +13,6 @@ use super::{
     records::{HEAD, Step, header_len},
     stats::Tally,
     stream::Stream,
-    stretch::{Cutter, Stretch},
 };
 
 /// One capture file or stream, open for reading from front to back.
@@ -44,8 +43,18 @@ pub enum End {
 
 #[derive(Debug)]
 enum Bytes {
-    Mapped(Arc<Mmap>),
+    Mapped(Mapped),
     Stream(Stream),
+}
+
+/// A file in memory, and what of its pages is.
+#[derive(Debug)]
+struct Mapped {
+    map: Arc<Mmap>,
+    /// Up to where pages were mapped in.
+    ahead: u64,
+    /// Up to where they were given back.
+    released: u64,
 }
 
 impl Capture {
@@ -95,9 +104,10 @@ impl Capture {
         F: FnMut(Frame<'_>) -> ControlFlow<()>,
     {
         let outcome = match &mut self.bytes {
-            Bytes::Mapped(map) => {
-                let mut records = Records::resume(map, self.cursor.clone());
-                let end = walk(map, &mut records, &mut self.tally, &self.progress, on_frame);
+            Bytes::Mapped(mapped) => {
+                let map = Arc::clone(&mapped.map);
+                let mut records = Records::resume(&map, self.cursor.clone());
+                let end = walk(mapped, &mut records, &mut self.tally, &self.progress, on_frame);
                 self.cursor = records.cursor().clone();
                 end.map_err(Failure::Damage)
             }
@@ -141,31 +151,11 @@ impl Capture {
         &self.cursor
     }
 
-    /// Cuts what is left of the capture into stretches of about `size` bytes, for several threads
-    /// to read; `None` for a stream. What they have read is told with [`Self::have_read`].
-    pub fn cut(&self, size: u64) -> Option<Cutter> {
+    /// What all frames lie in; `None` for a stream.
+    pub fn backing(&self) -> Option<Arc<dyn AsRef<[u8]> + Send + Sync>> {
         match &self.bytes {
-            Bytes::Mapped(map) => Some(Cutter::new(Arc::clone(map), self.cursor.clone(), size)),
+            Bytes::Mapped(mapped) => Some(Arc::clone(&mapped.map) as _),
             Bytes::Stream(_) => None,
-        }
-    }
-
-    /// Takes note of a stretch that was read, in order. Gives how reading ended when it was the
-    /// last one.
-    ///
-    /// # Errors
-    ///
-    /// When the capture is damaged there.
-    pub fn have_read(&mut self, stretch: Stretch) -> Result<Option<End>, SourceError> {
-        let Stretch { map, start, end, tally, last } = stretch;
-        map::release(&map, start.offset as usize, (end.offset - start.offset) as usize);
-        self.tally.add(&tally);
-        self.cursor = end;
-        self.progress.set(self.cursor.offset);
-        match last {
-            None => Ok(None),
-            Some(None) => Ok(Some(End::Complete)),
-            Some(Some(damage)) => self.fail(Failure::Damage(damage)).map(Some),
         }
     }
 
@@ -193,12 +183,33 @@ enum Failure {
 /// Bytes that are mapped in at a time, ahead of the walk.
 const AHEAD: u64 = 2 << 20;
 
-/// Bytes that are given back at a time, behind the walk.
-const BEHIND: u64 = 32 << 20;
+/// Bytes behind the walk that stay mapped: other threads may still read there.
+const KEPT: u64 = 16 << 20;
+
+/// Bytes that are given back at a time.
+const GIVEN_BACK: u64 = 32 << 20;
+
+impl Mapped {
+    fn new(map: Mmap) -> Self {
+        Self { map: Arc::new(map), ahead: 0, released: 0 }
+    }
+
+    /// Has pages mapped in ahead of the walk, and gives back those that are done with.
+    #[cold]
+    fn turn(&mut self, offset: u64) {
+        map::populate(&self.map, offset as usize, AHEAD as usize);
+        self.ahead = offset + AHEAD;
+        let done = offset.saturating_sub(KEPT).saturating_sub(self.released);
+        if done >= GIVEN_BACK {
+            map::release(&self.map, self.released as usize, done as usize);
+            self.released += done;
+        }
+    }
+}
 
 #[inline]
 fn walk<F>(
-    map: &Mmap,
+    mapped: &mut Mapped,
     records: &mut Records<'_>,
     tally: &mut Tally,
     progress: &Progress,
@@ -207,18 +218,10 @@ fn walk<F>(
 where
     F: FnMut(Frame<'_>) -> ControlFlow<()>,
 {
-    let mut mapped = records.offset();
-    let mut released = mapped;
     while let Some(frame) = records.next()? {
         tally.count(&frame);
-        if records.offset() >= mapped {
-            map::populate(map, mapped as usize, AHEAD as usize);
-            mapped += AHEAD;
-            let done = records.offset().saturating_sub(released);
-            if done >= BEHIND {
-                map::release(map, released as usize, done as usize);
-                released += done;
-            }
+        if records.offset() >= mapped.ahead {
+            mapped.turn(records.offset());
         }
         if tally.frames.is_multiple_of(PROGRESS_EVERY) {
             progress.set(records.offset());
@@ -317,7 +320,7 @@ impl Bytes {
             // Some file systems can't map.
             if let Ok(map) = map::map(&file) {
                 let progress = Progress::of(Some(map.len() as u64));
-                return Ok((Self::Mapped(Arc::new(map)), Arc::new(progress)));
+                return Ok((Self::Mapped(Mapped::new(map)), Arc::new(progress)));
             }
         }
         Self::stream(Box::new(file), Some(metadata.len()))
@@ -340,7 +343,7 @@ impl Bytes {
     /// pipe's writer may send the header and then nothing for long.
     fn head(&mut self) -> io::Result<&[u8]> {
         match self {
-            Self::Mapped(map) => Ok(&map[..map.len().min(HEAD)]),
+            Self::Mapped(Mapped { map, .. }) => Ok(&map[..map.len().min(HEAD)]),
             Self::Stream(stream) => {
                 stream.fill(4)?;
                 let enough = header_len(stream.buffered()).unwrap_or(HEAD);

@@ -23,7 +23,6 @@ mod records;
 mod rings;
 mod stats;
 mod stream;
-mod stretch;
 #[cfg(test)]
 mod testing;
 
@@ -40,4 +39,3 @@ pub use records::{Cursor, Layout, Records};
 #[cfg(feature = "capture")]
 pub use rings::{Gap, LiveStats, MAX_GAPS, Rings, Turn};
 pub use stats::{InputStats, Progress};
-pub use stretch::{Cutter, Stretch};

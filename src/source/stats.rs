@@ -99,15 +99,6 @@ impl Tally {
         }
     }
 
-    /// Adds what was counted elsewhere.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.frames += other.frames;
-        self.bytes += other.bytes;
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
-        other.links.iter().for_each(|link| self.change_link(*link));
-    }
-
     /// Earliest and latest capture time.
     pub(super) fn span(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         let any = self.frames > 0;

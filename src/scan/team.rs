@@ -1,0 +1,306 @@
+use std::{num::NonZeroUsize, ops::ControlFlow, panic::resume_unwind, sync::Arc, thread};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use foldhash::fast::RandomState;
+
+use crate::{
+    base::Timestamp,
+    decode::Decoder,
+    flow::{Endpoint, KeyHash, Table},
+    scan::{Census, Counters, Limits, Scanner, delivery::Delivery},
+    source::Frame,
+};
+
+/// Scans a capture from its beginning with several threads. It tells what one [`Scanner`] would,
+/// unless tables are full: each thread has its part of the bounds.
+///
+/// Each thread follows its own share of the connections. Who gets which packet is found out in turns:
+/// a thread that has nothing to do decodes the next frames, for all.
+pub struct Team {
+    router: Router,
+    scanners: Vec<Scanner>,
+    limits: Limits,
+}
+
+/// Bytes that frames lie in, and that outlive them.
+pub type Backing = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Each one's part of the bounds must be worth something.
+const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+/// Frames of a turn: enough that waiting for one costs little.
+const BATCH: usize = 1024;
+
+/// Payload that is copied in a turn, but for the last frame's, in bytes.
+const ARENA: usize = 1 << 20;
+
+/// Batches that a thread may lie behind.
+const BEHIND: usize = 4;
+
+impl Team {
+    /// One of that many threads, of 64 at most. `resolvers` are DNS servers on ports other than 53.
+    pub fn new(threads: NonZeroUsize, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
+        let threads = threads.min(MAX_THREADS);
+        let hasher = RandomState::default();
+        let part = limits.part(threads);
+        let scanner = |_| {
+            let table = Table::with_hasher(part.flows, hasher.clone());
+            Scanner::with_table(table, part, Arc::clone(&resolvers))
+        };
+        let scanners = (0..threads.get()).map(scanner).collect();
+        let (decoder, counters) = (Decoder::new(limits.fragments), Counters::default());
+        let router = Router { decoder, counters, hasher, shares: threads.get() };
+        Self { router, scanners, limits }
+    }
+
+    /// Takes the frames that `read` gives. It is called by one thread at a time, hands frames to
+    /// [`Turn::frame`] until that breaks, and says whether there may be more.
+    pub fn scan(&mut self, read: impl FnMut(&mut Turn<'_>) -> bool + Send) {
+        let Self { router, scanners, .. } = self;
+        let mut reading = Reading { router, read, is_over: false };
+        if let [scanner] = &mut scanners[..] {
+            let mut batch = Batch::default();
+            while reading.next(&mut batch) {
+                scanner.take(&batch, 0);
+            }
+            return;
+        }
+        let (outboxes, inboxes): (Vec<_>, Vec<_>) =
+            scanners.iter().map(|_| bounded(BEHIND)).unzip();
+        let (used, unused) = unbounded();
+        let (back, turns) = bounded(1);
+        let first = Reader { reading, back: back.clone() };
+        // There is room for one.
+        let _ = back.send(first);
+        drop(back);
+        thread::scope(|scope| {
+            let workers: Vec<_> = scanners
+                .iter_mut()
+                .zip(inboxes)
+                .enumerate()
+                .map(|(share, (scanner, inbox))| {
+                    let (used, unused) = (used.clone(), unused.clone());
+                    let outboxes = outboxes.clone();
+                    let worker = Worker { share, scanner, inbox, outboxes, used, unused };
+                    let turns = turns.clone();
+                    scope.spawn(move || worker.work(&turns))
+                })
+                .collect();
+            for worker in workers {
+                worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+            }
+        });
+    }
+
+    /// What the whole capture told.
+    pub fn conclude(self) -> Census {
+        let Self { router, scanners, limits } = self;
+        let ended = thread::scope(|scope| {
+            let threads: Vec<_> =
+                scanners.into_iter().map(|scanner| scope.spawn(|| scanner.end(&mut ()))).collect();
+            let ended =
+                threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            ended.reduce(|mut all, other| {
+                all.absorb(other, limits);
+                all
+            })
+        });
+        let mut census = ended.map(|partial| partial.census()).unwrap_or_default();
+        census.counters.add(router.counters);
+        census
+    }
+}
+
+/// A thread's turn at reading.
+pub struct Turn<'t> {
+    router: &'t mut Router,
+    batch: &'t mut Batch,
+}
+
+impl Turn<'_> {
+    /// Where the frames of this turn lie, so that nothing of them has to be copied.
+    pub fn backed_by(&mut self, backing: Option<Backing>) {
+        self.batch.backing = backing;
+    }
+
+    /// Takes the next frame; breaks when it is the last of this turn.
+    pub fn frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()> {
+        self.router.frame(frame, self.batch);
+        match self.batch.frames < BATCH && self.batch.arena.len() < ARENA {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    }
+}
+
+/// Decodes frames, and finds out whose packets are in them.
+struct Router {
+    decoder: Decoder,
+    counters: Counters,
+    /// That of all tables.
+    hasher: RandomState,
+    shares: usize,
+}
+
+impl Router {
+    fn frame(&mut self, frame: &Frame<'_>, batch: &mut Batch) {
+        batch.frames += 1;
+        batch.span =
+            Some((batch.span.map_or(frame.stamp.time, |(first, _)| first), frame.stamp.time));
+        self.counters.frame(frame);
+        let packet = match self.decoder.decode(frame) {
+            Ok(packet) => packet,
+            Err(why) => return self.counters.undecoded(why, frame.link),
+        };
+        let Some(delivery) = Delivery::of(&packet, frame.stamp) else {
+            self.counters.other_protocol += 1;
+            return;
+        };
+        let hash = KeyHash::new(&self.hasher, &delivery.key);
+        batch.add(hash.share(self.shares), hash, delivery);
+    }
+}
+
+/// Where frames come from, and who decodes them.
+struct Reading<'r, R> {
+    router: &'r mut Router,
+    read: R,
+    is_over: bool,
+}
+
+impl<R: FnMut(&mut Turn<'_>) -> bool> Reading<'_, R> {
+    /// Fills the batch; false when there is nothing more.
+    fn next(&mut self, batch: &mut Batch) -> bool {
+        batch.clear(self.router.shares);
+        while batch.frames == 0 && !self.is_over {
+            self.is_over = !(self.read)(&mut Turn { router: self.router, batch });
+        }
+        batch.frames > 0
+    }
+}
+
+/// Goes from hand to hand: who has it reads.
+struct Reader<'r, R> {
+    reading: Reading<'r, R>,
+    back: Sender<Reader<'r, R>>,
+}
+
+/// The packets of a turn.
+#[derive(Default)]
+struct Batch {
+    frames: usize,
+    /// From the first capture time to the last, in order of reading.
+    span: Option<(Timestamp, Timestamp)>,
+    backing: Option<Backing>,
+    /// Payload that doesn't lie in the backing.
+    arena: Vec<u8>,
+    /// For each share in the order of the frames.
+    packets: Vec<Vec<(KeyHash, Delivery<Span>)>>,
+}
+
+/// Where the payload of a packet lies.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    offset: usize,
+    len: u32,
+    in_arena: bool,
+}
+
+impl Batch {
+    fn clear(&mut self, shares: usize) {
+        (self.frames, self.span, self.backing) = (0, None, None);
+        self.arena.clear();
+        self.packets.resize_with(shares, Vec::new);
+        self.packets.iter_mut().for_each(Vec::clear);
+    }
+
+    fn add(&mut self, share: usize, hash: KeyHash, delivery: Delivery<&[u8]>) {
+        let delivery = delivery.map(|bytes| self.span(bytes));
+        self.packets[share].push((hash, delivery));
+    }
+
+    fn span(&mut self, bytes: &[u8]) -> Span {
+        let backed = || {
+            let all = (**self.backing.as_ref()?).as_ref();
+            let offset = bytes.as_ptr().addr().checked_sub(all.as_ptr().addr())?;
+            (offset.checked_add(bytes.len())? <= all.len()).then_some(offset)
+        };
+        let len = bytes.len() as u32;
+        if let Some(offset) = backed() {
+            return Span { offset, len, in_arena: false };
+        }
+        let offset = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        Span { offset, len, in_arena: true }
+    }
+
+    fn bytes(&self, span: Span) -> &[u8] {
+        let backing = || self.backing.as_ref().map_or(&[][..], |backing| (**backing).as_ref());
+        let all = if span.in_arena { &self.arena } else { backing() };
+        all.get(span.offset..span.offset + span.len as usize).unwrap_or_default()
+    }
+}
+
+impl Scanner {
+    fn take(&mut self, batch: &Batch, share: usize) {
+        self.extend(batch.span);
+        for (hash, delivery) in &batch.packets[share] {
+            let delivery = delivery.map(|span| batch.bytes(span));
+            self.deliver(delivery, *hash, &mut ());
+        }
+    }
+}
+
+/// One thread of a team.
+struct Worker<'s> {
+    share: usize,
+    scanner: &'s mut Scanner,
+    inbox: Receiver<Arc<Batch>>,
+    outboxes: Vec<Sender<Arc<Batch>>>,
+    used: Sender<Batch>,
+    unused: Receiver<Batch>,
+}
+
+impl Worker<'_> {
+    fn work<R: FnMut(&mut Turn<'_>) -> bool>(self, turns: &Receiver<Reader<'_, R>>) {
+        while let Some(batch) = self.inbox.try_recv().ok().or_else(|| self.wait(turns)) {
+            self.scanner.take(&batch, self.share);
+            // The last one to be done with it.
+            if let Some(batch) = Arc::into_inner(batch) {
+                // There is always a receiver: this thread has one.
+                let _ = self.used.send(batch);
+            }
+        }
+    }
+
+    /// Waits for a batch, or for a turn at reading one; `None` when all is over.
+    fn wait<R>(&self, turns: &Receiver<Reader<'_, R>>) -> Option<Arc<Batch>>
+    where
+        R: FnMut(&mut Turn<'_>) -> bool,
+    {
+        select! {
+            recv(self.inbox) -> batch => batch.ok(),
+            // It's lost when another thread panicked.
+            recv(turns) -> reader => self.read(reader.ok()?),
+        }
+    }
+
+    fn read<R>(&self, mut reader: Reader<'_, R>) -> Option<Arc<Batch>>
+    where
+        R: FnMut(&mut Turn<'_>) -> bool,
+    {
+        // Of all earlier turns, this thread has what it gets by now.
+        let batch = self.inbox.try_recv().ok().or_else(|| {
+            let mut batch = self.unused.try_recv().unwrap_or_default();
+            let batch = reader.reading.next(&mut batch).then(|| Arc::new(batch))?;
+            for (_, outbox) in self.outboxes.iter().enumerate().filter(|(i, _)| *i != self.share) {
+                // Waits for one that lies far behind; fails when that one panicked.
+                let _ = outbox.send(Arc::clone(&batch));
+            }
+            Some(batch)
+        });
+        let back = reader.back.clone();
+        let _ = back.send(reader);
+        batch
+    }
+}
