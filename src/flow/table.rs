@@ -3,7 +3,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::flow::FlowKey;
+use crate::{base::prefetch, flow::FlowKey};
 
 /// Where an entry of a [`Table`] is. Stays the same while the entry lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,24 @@ impl KeyHash {
         Self(hasher.hash_one(key))
     }
 
-    /// One of `shares`, by bits that the index of a table makes no use of.
+    /// One of `shares`, by bits that a table makes no use of.
     pub const fn share(self, shares: usize) -> usize {
-        ((self.0 >> 32) as u16 as usize * shares) >> 16
+        (self.0 as u16 as usize * shares) >> 16
+    }
+}
+
+/// An entry of the index. The hash is there so that no entry has to be looked at to move it, or to
+/// know where one probably is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    hash: u32,
+    slot: u32,
+}
+
+impl Place {
+    /// Half of a hash is enough for as many slots as there can be; the index wants a whole one.
+    fn index_hash(self) -> u64 {
+        u64::from(self.hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
@@ -31,7 +46,7 @@ impl KeyHash {
 /// a lookup touches one index bucket and one entry. Hashing is randomly seeded: flow keys are
 /// chosen by whoever sends the packets.
 pub struct Table<V> {
-    index: HashTable<u32>,
+    index: HashTable<Place>,
     slab: Slab<(FlowKey, V)>,
     free: Vec<u32>,
     hasher: RandomState,
@@ -79,7 +94,17 @@ impl<V> Table<V> {
 
     /// Finds a flow by its key and that one's hash.
     pub fn find(&self, key: &FlowKey, hash: KeyHash) -> Option<Slot> {
-        self.index.find(hash.0, |&slot| self.is_at(slot, key)).map(|&slot| Slot(slot))
+        let place = place(hash, 0);
+        let is_it = |other: &Place| other.hash == place.hash && self.is_at(other.slot, key);
+        self.index.find(place.index_hash(), is_it).map(|place| Slot(place.slot))
+    }
+
+    /// Brings the flow that probably has this hash into the cache.
+    pub fn prefetch(&self, hash: KeyHash) {
+        let place = place(hash, 0);
+        if let Some(place) = self.index.find(place.index_hash(), |p| p.hash == place.hash) {
+            prefetch(self.slab.at(place.slot as usize));
+        }
     }
 
     /// Adds a flow that isn't there yet. The caller makes room first when the table is full.
@@ -87,10 +112,8 @@ impl<V> Table<V> {
         debug_assert!(self.find(&key, hash).is_none(), "{key:?} is there already");
         let slot = self.free.pop().unwrap_or_else(|| self.slab.add() as u32);
         *self.slab.at_mut(slot as usize) = Some((key, value));
-        let Self { index, slab, hasher, .. } = self;
-        index.insert_unique(hash.0, slot, |&other| {
-            slab.at(other as usize).as_ref().map_or(0, |(key, _)| hasher.hash_one(key))
-        });
+        let place = place(hash, slot);
+        self.index.insert_unique(place.index_hash(), place, |other| other.index_hash());
         Slot(slot)
     }
 
@@ -112,8 +135,8 @@ impl<V> Table<V> {
     /// Removes a flow.
     pub fn remove(&mut self, slot: Slot) -> Option<(FlowKey, V)> {
         let (key, value) = self.slab.at_mut(slot.0 as usize).take()?;
-        let hash = self.hasher.hash_one(key);
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot.0) {
+        let place = place(KeyHash::new(&self.hasher, &key), slot.0);
+        if let Ok(entry) = self.index.find_entry(place.index_hash(), |p| p.slot == slot.0) {
             entry.remove();
         }
         self.free.push(slot.0);
@@ -178,6 +201,10 @@ impl<V> Table<V> {
     fn is_at(&self, slot: u32, key: &FlowKey) -> bool {
         self.slab.at(slot as usize).as_ref().is_some_and(|(other, _)| other == key)
     }
+}
+
+fn place(hash: KeyHash, slot: u32) -> Place {
+    Place { hash: (hash.0 >> 32) as u32, slot }
 }
 
 /// Places for entries, in chunks: growing moves none of them.

@@ -158,6 +158,11 @@ impl Scanner {
         }
     }
 
+    /// Brings a connection into the cache that something comes for soon.
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        self.table.prefetch(hash);
+    }
+
     /// Notes that frames were captured from the first time to the last.
     pub(super) fn extend(&mut self, span: Option<(Timestamp, Timestamp)>) {
         span.into_iter().for_each(|(first, last)| self.partial.counters.extend(first, last));

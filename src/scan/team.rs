@@ -34,6 +34,9 @@ const BATCH: usize = 1024;
 /// Payload that is copied in a turn, but for the last frame's, in bytes.
 const ARENA: usize = 1 << 20;
 
+/// Packets between a look for a connection and its use: memory takes as long as it takes to read some.
+const AHEAD: usize = 6;
+
 /// Batches that a thread may lie behind.
 const BEHIND: usize = 4;
 
@@ -244,7 +247,11 @@ impl Batch {
 impl Scanner {
     fn take(&mut self, batch: &Batch, share: usize) {
         self.extend(batch.span);
-        for (hash, delivery) in &batch.packets[share] {
+        let packets = &batch.packets[share];
+        for (at, (hash, delivery)) in packets.iter().enumerate() {
+            if let Some((next, _)) = packets.get(at + AHEAD) {
+                self.prefetch(*next);
+            }
             let delivery = delivery.map(|span| batch.bytes(span));
             self.deliver(delivery, *hash, &mut ());
         }

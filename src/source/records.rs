@@ -4,7 +4,7 @@ use super::{
     format,
     pcapng::{self, Section},
 };
-use crate::base::{FrameId, Stamp, Timestamp};
+use crate::base::{FrameId, Stamp, Timestamp, prefetch};
 
 /// What a capture's headers say about its records: byte order, time resolution, link types, and
 /// for pcapng the interfaces of the current section so far and what their statistics tell.
@@ -98,6 +98,16 @@ impl<'a> Records<'a> {
         &self.cursor
     }
 
+    /// Brings bytes into the cache that lie some records ahead: where those begin is only known when the
+    /// ones before were read, and each would be waited for.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, len: usize) {
+        let start = self.cursor.offset as usize + AHEAD;
+        if let Some(bytes) = self.bytes.get(start..start + len) {
+            prefetch(bytes);
+        }
+    }
+
     /// The next frame; `None` at the end of the capture.
     ///
     /// # Errors
@@ -119,6 +129,9 @@ impl<'a> Records<'a> {
         }
     }
 }
+
+/// Bytes from a record to what is fetched while it is read.
+const AHEAD: usize = 4096;
 
 /// What lies at the cursor.
 pub(super) enum Step<'a> {
