@@ -1,4 +1,4 @@
-use std::{fmt, time::Duration};
+use std::{fmt, num::NonZeroU64, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -84,27 +84,56 @@ impl<'de> Deserialize<'de> for Timestamp {
 ///
 /// Orders by input, then by number: the order in which frames were read. The number is the one
 /// that `frame.number` has in Wireshark.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-pub struct FrameId(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+pub struct FrameId(
+    /// One more than input and number, so that an optional stamp takes no more room than a stamp.
+    NonZeroU64,
+);
 
 impl FrameId {
+    /// Bits of the frame number; the input's index has the others.
     const NUMBER_BITS: u32 = 44;
 
     /// From an input's index and a 1-based frame number. Numbers above 2^44 wrap.
     pub const fn new(input: u32, number: u64) -> Self {
-        Self((input as u64) << Self::NUMBER_BITS | number & ((1 << Self::NUMBER_BITS) - 1))
+        Self::packed((input as u64) << Self::NUMBER_BITS | number & ((1 << Self::NUMBER_BITS) - 1))
     }
 
     /// Index of the input, in reading order.
     pub const fn input(self) -> u32 {
-        (self.0 >> Self::NUMBER_BITS) as u32
+        (self.unpacked() >> Self::NUMBER_BITS) as u32
     }
 
     /// 1-based frame number within the input.
     pub const fn number(self) -> u64 {
-        self.0 & ((1 << Self::NUMBER_BITS) - 1)
+        self.unpacked() & ((1 << Self::NUMBER_BITS) - 1)
+    }
+
+    const fn packed(bits: u64) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(bits))
+    }
+
+    const fn unpacked(self) -> u64 {
+        self.0.get() - 1
+    }
+}
+
+impl Default for FrameId {
+    fn default() -> Self {
+        Self::packed(0)
+    }
+}
+
+impl From<u64> for FrameId {
+    fn from(bits: u64) -> Self {
+        Self::packed(bits)
+    }
+}
+
+impl From<FrameId> for u64 {
+    fn from(id: FrameId) -> Self {
+        id.unpacked()
     }
 }
 
@@ -121,7 +150,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Later than any other.
-    pub const MAX: Self = Self { time: Timestamp(u64::MAX), frame: FrameId(u64::MAX) };
+    pub const MAX: Self = Self { time: Timestamp(u64::MAX), frame: FrameId(NonZeroU64::MAX) };
 }
 
 #[cfg(test)]

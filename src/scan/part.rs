@@ -55,8 +55,12 @@ pub(super) struct Part {
 
 #[derive(Clone, Debug)]
 enum Content {
-    /// Interpreted as it comes; `None` until there is payload.
-    Settled(Option<Box<Talk>>),
+    /// There was no payload yet.
+    Silent,
+    /// Interpreted as it comes.
+    Talking(Box<Talk>),
+    /// There is nothing more to learn.
+    Told(Box<Facts>),
     /// The stretch before may hold the beginning.
     Tentative(Box<Log>),
 }
@@ -96,7 +100,7 @@ impl Part {
         beginning: Beginning,
     ) -> Self {
         let content = match beginning {
-            Beginning::Here => Content::Settled(None),
+            Beginning::Here => Content::Silent,
             Beginning::Unknown => Content::Tentative(Box::default()),
         };
         let (began, last) = (stamp.time, stamp.time);
@@ -128,8 +132,11 @@ impl Part {
     pub(super) fn give_up<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
         self.given_up = true;
         match &mut self.content {
-            Content::Settled(Some(talk)) => talk.give_up(key, out),
-            Content::Settled(None) => {}
+            Content::Talking(talk) => {
+                let facts = std::mem::take(&mut **talk).finish(key, out);
+                self.content = Content::Told(Box::new(facts));
+            }
+            Content::Silent | Content::Told(_) => {}
             Content::Tentative(log) => log.clear(),
         }
         self.weigh();
@@ -139,7 +146,8 @@ impl Part {
     fn weigh(&mut self) {
         let bytes = match &self.content {
             Content::Tentative(log) => log.footprint(),
-            Content::Settled(talk) => talk.as_ref().map_or(0, |talk| talk.footprint()),
+            Content::Talking(talk) => talk.footprint(),
+            Content::Silent | Content::Told(_) => 0,
         };
         self.payload = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
@@ -241,10 +249,19 @@ impl Part {
         }
         match &mut self.content {
             Content::Tentative(log) => log.chunk(chunk.keep()),
-            Content::Settled(_) if lookup => {
-                return Outlet::new(key, out).dns_datagram(&chunk);
+            _ if lookup => return Outlet::new(key, out).dns_datagram(&chunk),
+            Content::Silent => {
+                let mut talk = Box::<Talk>::default();
+                talk.feed(key, chunk, out);
+                self.content = Content::Talking(talk);
             }
-            Content::Settled(talk) => talk.get_or_insert_default().feed(key, chunk, out),
+            Content::Talking(talk) => {
+                talk.feed(key, chunk, out);
+                if let Some(facts) = talk.outcome() {
+                    self.content = Content::Told(Box::new(facts));
+                }
+            }
+            Content::Told(_) => return,
         }
         self.weigh();
     }
@@ -317,8 +334,9 @@ impl Part {
             _ => None,
         };
         let facts = match self.content {
-            Content::Settled(Some(talk)) => talk.finish(&key, out),
-            _ => Facts::default(),
+            Content::Talking(talk) => talk.finish(&key, out),
+            Content::Told(facts) => *facts,
+            Content::Silent | Content::Tentative(_) => Facts::default(),
         };
         Connection {
             key,

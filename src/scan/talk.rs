@@ -58,15 +58,14 @@ impl Talk {
         }
     }
 
+    /// What was said, once there is nothing more to learn.
+    pub(super) fn outcome(&mut self) -> Option<Facts> {
+        self.conversation.outcome()
+    }
+
     pub(super) fn finish<S: Sink>(self, key: &FlowKey, out: &mut Out<'_, S>) -> Facts {
         let views = [self.streams[0].view(), self.streams[1].view()];
         self.conversation.finish(views, &mut Outlet::new(key, out))
-    }
-
-    /// Reads what is there as at the end, frees the buffers, and reads nothing more.
-    pub(super) fn give_up<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
-        let facts = std::mem::take(self).finish(key, out);
-        self.conversation = Conversation::over(facts);
     }
 
     /// Bytes of memory that unread payload takes.

@@ -65,11 +65,6 @@ enum State {
 pub(super) type Views<'a> = [View<'a>; 2];
 
 impl Conversation {
-    /// One that reads nothing any more.
-    pub fn over(facts: Facts) -> Self {
-        Self { state: State::Over, facts, finished: [true; 2], ..Self::default() }
-    }
-
     /// Bytes of memory that parts of messages take here, beside what isn't consumed.
     pub fn footprint(&self) -> usize {
         match &self.state {
@@ -77,6 +72,11 @@ impl Conversation {
             State::Quic(talk) => talk.footprint(),
             _ => 0,
         }
+    }
+
+    /// What is known, once there is nothing more to learn.
+    pub fn outcome(&mut self) -> Option<Facts> {
+        matches!(self.state, State::Over).then(|| std::mem::take(&mut self.facts))
     }
 
     /// False when further bytes from `side` would tell nothing.
