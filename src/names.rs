@@ -154,27 +154,31 @@ impl Knowledge {
         }
     }
 
-    /// Notes the reply to a query for A or AAAA records.
-    pub fn reply(&mut self, key: LookupKey, server: IpAddr, stamp: Stamp, reply: Reply) {
+    /// Notes the reply to a query for A or AAAA records: the addresses that it gave, each valid for so
+    /// many seconds.
+    pub fn reply(
+        &mut self,
+        key: LookupKey,
+        server: IpAddr,
+        stamp: Stamp,
+        reply: Reply,
+        addresses: &[(IpAddr, u32)],
+    ) {
         self.saw(key.client, stamp);
+        for &(addr, ttl) in addresses {
+            self.hint(key.client, key.name.clone(), addr, stamp, ttl);
+        }
         if let Some(lookup) = self.lookup_mut(key) {
             let mut mark = Mark::default();
             mark.add(stamp);
             lookup.note(reply, &mark);
             insert(&mut lookup.servers, server);
+            addresses.iter().for_each(|(addr, _)| insert(&mut lookup.addresses, *addr));
         }
     }
 
-    /// Notes that `key.client` was told `addr` for `key.name`, valid for `ttl` seconds.
-    pub fn address(&mut self, key: LookupKey, addr: IpAddr, stamp: Stamp, ttl: u32) {
-        let until = stamp.time.plus(Duration::from_secs(u64::from(ttl)));
-        self.bind(key.client, key.name.clone(), addr, (stamp.time, until));
-        if let Some(lookup) = self.lookup_mut(key) {
-            insert(&mut lookup.addresses, addr);
-        }
-    }
-
-    /// Notes an address that came as a hint in an HTTPS or SVCB record (RFC 9460 section 7.3).
+    /// Notes that `client` was told an address of a name, as it is by a hint in an HTTPS or SVCB record
+    /// (RFC 9460 section 7.3), valid for `ttl` seconds.
     pub fn hint(&mut self, client: IpAddr, name: HostName, addr: IpAddr, at: Stamp, ttl: u32) {
         let until = at.time.plus(Duration::from_secs(u64::from(ttl)));
         self.bind(client, name, addr, (at.time, until));
@@ -431,6 +435,10 @@ mod tests {
         LookupKey { client, name: HostName::parse(name.as_bytes()).unwrap(), v6: false }
     }
 
+    fn told(known: &mut Knowledge, name: &str, at: Stamp, ttl: u32) {
+        known.reply(key(ALICE, name), BOB, at, Reply::Addresses, &[(CDN, ttl)]);
+    }
+
     fn names(known: &Knowledge, client: IpAddr, seconds: u64) -> Vec<(String, bool)> {
         let candidates = known.candidates(client, CDN, at(seconds).time);
         assert!(candidates.valid.contains(&at(seconds).time));
@@ -440,7 +448,7 @@ mod tests {
     #[test]
     fn an_answer_names_what_comes_after_it() {
         let mut known = Knowledge::new(100);
-        known.address(key(ALICE, "a.example"), CDN, at(1000), 60);
+        told(&mut known, "a.example", at(1000), 60);
         assert_eq!(names(&known, ALICE, 999), []);
         assert_eq!(names(&known, ALICE, 1000), [("a.example".into(), false)]);
         assert_eq!(names(&known, ALICE, 1060 + 3600), [("a.example".into(), false)]);
@@ -451,8 +459,8 @@ mod tests {
     #[test]
     fn a_shared_address_keeps_its_names_and_fresh_ones_win() {
         let mut known = Knowledge::new(100);
-        known.address(key(ALICE, "a.example"), CDN, at(1000), 60);
-        known.address(key(ALICE, "b.example"), CDN, at(1050), 60);
+        told(&mut known, "a.example", at(1000), 60);
+        told(&mut known, "b.example", at(1050), 60);
         assert_eq!(names(&known, ALICE, 1055).len(), 2);
         assert_eq!(names(&known, ALICE, 1080), [("b.example".into(), false)]);
         assert_eq!(names(&known, ALICE, 1200).len(), 2);
@@ -463,8 +471,7 @@ mod tests {
         let stretch = |answers: &[(u64, u32)]| {
             let mut known = Knowledge::new(100);
             for &(seconds, ttl) in answers {
-                known.reply(key(ALICE, "a.example"), BOB, at(seconds), Reply::Addresses);
-                known.address(key(ALICE, "a.example"), CDN, at(seconds), ttl);
+                told(&mut known, "a.example", at(seconds), ttl);
             }
             known
         };
@@ -481,8 +488,8 @@ mod tests {
     #[test]
     fn the_last_reply_counts() {
         let mut known = Knowledge::new(100);
-        known.reply(key(ALICE, "a.example"), BOB, at(1), Reply::NxDomain);
-        known.reply(key(ALICE, "a.example"), BOB, at(2), Reply::Addresses);
+        known.reply(key(ALICE, "a.example"), BOB, at(1), Reply::NxDomain, &[]);
+        known.reply(key(ALICE, "a.example"), BOB, at(2), Reply::Addresses, &[]);
         let lookups = known.lookups();
         assert_eq!(lookups[0].1.final_reply(), Some((Reply::Addresses, at(2))));
     }

@@ -98,10 +98,7 @@ impl<'o, 'r, S: Sink> Outlet<'o, 'r, S> {
             5 => Reply::Refused,
             other => Reply::Other(other),
         };
-        for (addr, ttl) in addresses {
-            self.out.names.address(key.clone(), addr, stamp, ttl);
-        }
-        self.out.names.reply(key, ends.server, stamp, reply);
+        self.out.names.reply(key, ends.server, stamp, reply, &addresses);
     }
 
     /// A browser may connect to a hint without asking for addresses (RFC 9460 section 7.3).

@@ -1,9 +1,8 @@
 use super::{Listener, Views, directions};
 use crate::{
-    base::Stamp,
     extract::{
         Ech, Fact, Facts, Hello, Probe, ServerCertificate,
-        tls::{self, Certificate, ClientHello, Event, Reader, Seen, SniProblem},
+        tls::{self, Chain, ClientHello, Event, Reader, Seen, SniProblem},
     },
     flow::{Side, View},
 };
@@ -102,8 +101,11 @@ impl TlsTalk {
             Event::ServerHello(_) => {
                 facts.server_hello.get_or_insert(stamp);
             }
-            Event::Certificates(chain) if facts.certificate.is_none() => {
-                facts.certificate = server_certificate(stamp, chain);
+            Event::Certificates(Chain { issuer: Some(issuer), root_sent })
+                if facts.certificate.is_none() =>
+            {
+                let certificate = ServerCertificate { stamp, issuer, root_sent };
+                facts.certificate = Some(Box::new(certificate));
             }
             Event::Alert(alert) if alert.is_fatal() => {
                 facts.server_alert.get_or_insert((stamp, alert.description));
@@ -121,16 +123,6 @@ impl TlsTalk {
             _ => {}
         }
     }
-}
-
-fn server_certificate(
-    stamp: Stamp,
-    chain: Vec<Option<Certificate>>,
-) -> Option<Box<ServerCertificate>> {
-    let root = chain.iter().skip(1).next_back().and_then(Option::as_ref);
-    let root_sent = root.is_some_and(|root| root.self_issued);
-    let leaf = chain.into_iter().next()??;
-    Some(Box::new(ServerCertificate { stamp, issuer: leaf.issuer, root_sent }))
 }
 
 /// What the name in a hello is worth.

@@ -1,73 +1,45 @@
 //! X.509 certificates (RFC 5280), read by x509-parser. This is the one file that names it.
 
-use std::{borrow::Cow, fmt::Write, net::IpAddr};
+use std::{borrow::Cow, fmt::Write};
 
 use x509_parser::{
     certificate::{X509Certificate, X509CertificateParser},
     der_parser::asn1_rs::{Any, Oid, Tag},
-    extensions::{GeneralName, SubjectAlternativeName},
     nom::Parser,
-    oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME,
-    prelude::FromDer,
     x509::X509Name,
 };
 
-/// What tells who issued a certificate to whom. No signature is verified.
+/// What a certificate chain tells of who issued it. No signature is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    /// Subject, in the form of RFC 4514.
-    pub subject: String,
-    /// Issuer, in the form of RFC 4514.
-    pub issuer: String,
-    /// DNS names and addresses in subjectAltName, at most 256, odd characters escaped.
-    pub names: Vec<String>,
-    /// Start of validity, seconds since 1970.
-    pub not_before: i64,
-    /// End of validity, seconds since 1970.
-    pub not_after: i64,
-    /// Subject and issuer are the same entity (RFC 5280 section 3.2): a root, or self-signed.
-    pub self_issued: bool,
+pub struct Chain {
+    /// The leaf's issuer, in the form of RFC 4514; `None` without a leaf that can be read.
+    pub issuer: Option<String>,
+    /// A root comes behind the leaf.
+    pub root_sent: bool,
 }
 
-impl Certificate {
-    /// Reads DER; `None` when it isn't a certificate.
-    pub(super) fn parse(der: &[u8]) -> Option<Self> {
-        // Only one extension matters, and a bad other one mustn't cost time or the rest.
-        let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
-        let (_, certificate) = parser.parse(der).ok()?;
-        let (subject, issuer) = (certificate.subject(), certificate.issuer());
-        Some(Self {
-            subject: rfc4514(subject),
-            issuer: rfc4514(issuer),
-            names: names(&certificate),
-            not_before: certificate.validity().not_before.timestamp(),
-            not_after: certificate.validity().not_after.timestamp(),
-            self_issued: subject.as_raw() == issuer.as_raw(),
-        })
+/// Certificates of a chain that are looked at.
+const MAX_CHAIN: usize = 16;
+
+impl Chain {
+    /// Reads a chain of certificates in DER, leaf first.
+    pub(super) fn read(chain: &[&[u8]]) -> Self {
+        let chain = &chain[..chain.len().min(MAX_CHAIN)];
+        let issuer = chain.first().and_then(|leaf| parse(leaf)).map(|leaf| rfc4514(leaf.issuer()));
+        let root_sent = chain.len() > 1 && chain.last().is_some_and(|der| is_root(der));
+        Self { issuer, root_sent }
     }
 }
 
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let parsed = certificate
-        .iter_extensions()
-        .find(|ext| ext.oid == OID_X509_EXT_SUBJECT_ALT_NAME)
-        .and_then(|ext| SubjectAlternativeName::from_der(ext.value).ok());
-    let Some((_, list)) = parsed else {
-        return Vec::new();
-    };
-    let text = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.escape_debug().to_string()),
-        GeneralName::IPAddress(octets) => address(octets).map(|a| a.to_string()),
-        _ => None,
-    };
-    list.general_names.iter().filter_map(text).take(256).collect()
+/// True when subject and issuer are the same entity (RFC 5280 section 3.2).
+fn is_root(der: &[u8]) -> bool {
+    parse(der).is_some_and(|one| one.subject().as_raw() == one.issuer().as_raw())
 }
 
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(octets)
-        .map(IpAddr::from)
-        .or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
-        .ok()
+fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
+    // No extension matters, and a bad one mustn't cost time or the rest.
+    let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
+    parser.parse(der).ok().map(|(_, certificate)| certificate)
 }
 
 /// Where the text of a name is broken off; RFC 5280 appendix A.1 bounds most attributes to 64
@@ -176,7 +148,10 @@ fn decode(value: &Any<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use x509_parser::der_parser::asn1_rs::{Class, Header, Length};
+    use x509_parser::{
+        der_parser::asn1_rs::{Class, Header, Length},
+        prelude::FromDer,
+    };
 
     fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         let len = (content.len() as u32).to_be_bytes();

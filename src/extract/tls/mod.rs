@@ -27,7 +27,7 @@ mod version;
 mod wire;
 
 pub use alert::{Alert, alert_name};
-pub use certificate::Certificate;
+pub use certificate::Chain;
 pub use client::{
     ClientHello, Dialect, SniProblem, client_hello, client_hello_message, partial_client_hello,
     partial_client_hello_message,
