@@ -28,11 +28,12 @@ pub type Backing = Arc<dyn AsRef<[u8]> + Send + Sync>;
 /// Each one's part of the bounds must be worth something.
 const MAX_THREADS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
-/// Frames of a turn: enough that waiting for one costs little.
-const BATCH: usize = 1024;
+/// Frames of a turn: enough that waiting for one costs little, and few enough that what is read of
+/// them stays in the processor's cache until it is used.
+const BATCH: usize = 512;
 
-/// Payload that is copied in a turn, but for the last frame's, in bytes.
-const ARENA: usize = 1 << 20;
+/// Captured bytes of a turn, but for the last frame's: those that wait in a mapping or a copy are few.
+const BYTES: usize = 2 << 20;
 
 /// Packets between a look for a connection and its use: memory takes as long as it takes to read some.
 const AHEAD: usize = 6;
@@ -129,7 +130,7 @@ impl Turn<'_> {
     /// Takes the next frame; breaks when it is the last of this turn.
     pub fn frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()> {
         self.router.frame(frame, self.batch);
-        match self.batch.frames < BATCH && self.batch.arena.len() < ARENA {
+        match self.batch.frames < BATCH && self.batch.bytes < BYTES {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
@@ -148,6 +149,7 @@ struct Router {
 impl Router {
     fn frame(&mut self, frame: &Frame<'_>, batch: &mut Batch) {
         batch.frames += 1;
+        batch.bytes += frame.data.len();
         batch.span =
             Some((batch.span.map_or(frame.stamp.time, |(first, _)| first), frame.stamp.time));
         self.counters.frame(frame);
@@ -192,6 +194,7 @@ struct Reader<'r, R> {
 #[derive(Default)]
 struct Batch {
     frames: usize,
+    bytes: usize,
     /// From the first capture time to the last, in order of reading.
     span: Option<(Timestamp, Timestamp)>,
     backing: Option<Backing>,
@@ -211,7 +214,7 @@ struct Span {
 
 impl Batch {
     fn clear(&mut self, shares: usize) {
-        (self.frames, self.span, self.backing) = (0, None, None);
+        (self.frames, self.bytes, self.span, self.backing) = (0, 0, None, None);
         self.arena.clear();
         self.packets.resize_with(shares, Vec::new);
         self.packets.iter_mut().for_each(Vec::clear);
