@@ -131,12 +131,13 @@ pub(super) fn attempts_of_clients(census: &Census, profile: &Profile) -> Attempt
 
 fn attempts_seen(viewpoint: &Viewpoint<'_>) -> Attempts {
     let Viewpoint { census, profile, .. } = *viewpoint;
+    let naming = Recall::new(&census.names);
     let mut found = Attempts::default();
     for connection in &census.connections {
-        viewpoint.attempts(connection, &mut found);
+        viewpoint.attempts(connection, &naming, &mut found);
     }
     for (kind, visits) in &census.kinds {
-        Repeated::new(kind, viewpoint).attempts(visits, &mut found);
+        Repeated::new(kind, viewpoint, &naming).attempts(visits, &mut found);
     }
     found.all.extend(lookup::failed(census, profile, |client, first, last| {
         viewpoint.watch(client, first, last)
@@ -164,7 +165,6 @@ pub(super) struct Viewpoint<'v> {
     pub(super) profile: &'v Profile,
     hearing: Hearing,
     pub(super) inspection: Inspection<'v>,
-    pub(super) naming: Recall<'v>,
     /// True when attempts of several clients may mean different things, however alike they are.
     pub(super) each_client: bool,
     end: Timestamp,
@@ -175,36 +175,50 @@ impl<'v> Viewpoint<'v> {
         let end = census.counters.span.map_or(Timestamp::default(), |(_, last)| last);
         let hearing = Hearing::new(census, profile);
         let inspection = Inspection::new(census, profile);
-        let naming = Recall::new(&census.names);
-        Self { census, profile, hearing, inspection, naming, each_client: false, end }
+        Self { census, profile, hearing, inspection, each_client: false, end }
     }
 
     /// The connection as one or several attempts; none when it came from outside.
-    pub(super) fn attempts(&self, connection: &Connection, found: &mut Attempts) {
+    pub(super) fn attempts(
+        &self,
+        connection: &Connection,
+        naming: &Recall<'_>,
+        found: &mut Attempts,
+    ) {
         let client = client_of(connection, self.profile);
         let local = |side| is_local(connection.key.end(side).addr(), self.profile);
         if local(client.other()) && !local(client) {
             found.inbound_flows += u64::from(connection.repeats.connections);
             return;
         }
-        let flow = self.flow(connection, client);
+        let flow = self.flow(connection, client, naming);
         flow.count(found);
         flow.attempts(&mut found.all);
     }
 
     /// The connection as an attempt to reach what it is about: behind a proxy, its target.
-    pub(super) fn destination(&self, connection: &Connection, client: Side) -> Attempt {
-        let flow = self.flow(connection, client);
+    pub(super) fn destination(
+        &self,
+        connection: &Connection,
+        client: Side,
+        naming: &Recall<'_>,
+    ) -> Attempt {
+        let flow = self.flow(connection, client, naming);
         let mut all = Vec::new();
         flow.attempts(&mut all);
         all.into_iter().next_back().unwrap_or_else(|| flow.direct())
     }
 
-    fn flow<'f>(&'f self, connection: &'f Connection, client: Side) -> Flow<'f> {
+    fn flow<'f, 'n>(
+        &'f self,
+        connection: &'f Connection,
+        client: Side,
+        naming: &'f Recall<'n>,
+    ) -> Flow<'f, 'n> {
         let Tally { first, last, .. } = connection.tally;
         let watch = self.watch(connection.key.end(client).addr(), first.time, last.time);
         let conduct = Conduct::new(connection, client, watch, &self.inspection);
-        let Self { census, profile, naming, .. } = self;
+        let Self { census, profile, .. } = self;
         Flow { connection, client, conduct, census, naming, profile }
     }
 
@@ -258,7 +272,8 @@ impl Hearing {
     /// A host is deaf when its packets acknowledge others that aren't in the capture, and never
     /// does an answer show up.
     fn new(census: &Census, profile: &Profile) -> Self {
-        let mut heard: HashMap<IpAddr, bool, foldhash::fast::RandomState> = HashMap::default();
+        let mut deaf: HashSet<_, _> = HashSet::default();
+        let mut heard = Vec::new();
         let tcp = census.connections.iter().filter(|c| c.key.transport() == Transport::Tcp);
         for connection in tcp {
             let client = client_of(connection, profile);
@@ -266,18 +281,21 @@ impl Hearing {
                 (connection.tally.side(client), connection.tally.side(client.other()));
             let addr = connection.key.end(client).addr();
             if theirs.packets > 0 && mine.packets > 0 {
-                heard.insert(addr, true);
+                heard.push(addr);
             } else if mine.last_ack.is_some() {
-                heard.entry(addr).or_insert(false);
+                deaf.insert(addr);
             }
         }
-        for (kind, visits) in &census.kinds {
-            // One that went well was heard in both directions.
-            if kind.transport == Transport::Tcp {
-                heard.extend(visits.iter().map(|visit| (visit.client.addr(), true)));
+        heard.iter().for_each(|addr| _ = deaf.remove(addr));
+        // One that went well was heard in both directions.
+        let well = census.kinds.iter().filter(|(kind, _)| kind.transport == Transport::Tcp);
+        for visit in well.flat_map(|(_, visits)| visits) {
+            if deaf.is_empty() {
+                break;
             }
+            deaf.remove(&visit.client.addr());
         }
-        Self { deaf: heard.into_iter().filter(|(_, heard)| !heard).map(|(a, _)| a).collect() }
+        Self { deaf }
     }
 
     fn is_deaf(&self, client: IpAddr) -> bool {
@@ -286,16 +304,16 @@ impl Hearing {
 }
 
 /// A connection on its way to attempts.
-struct Flow<'f> {
+struct Flow<'f, 'n> {
     connection: &'f Connection,
     client: Side,
     conduct: Conduct<'f>,
     census: &'f Census,
-    naming: &'f Recall<'f>,
+    naming: &'f Recall<'n>,
     profile: &'f Profile,
 }
 
-impl Flow<'_> {
+impl Flow<'_, '_> {
     fn client_addr(&self) -> IpAddr {
         self.connection.key.end(self.client).addr()
     }
