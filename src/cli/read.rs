@@ -1,11 +1,8 @@
 //! Sources through the scanner.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::available_parallelism,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, bail};
@@ -53,8 +50,8 @@ pub(crate) fn read(
     // Who wants observations wants each connection.
     let limits = Limits { fold: !sink.wants_any(), ..Limits::default() };
     let mut scanner = Scanner::new(Place::Beginning, limits, resolvers);
-    let threads = inputs.threads.or_else(|| available_parallelism().ok());
-    let threads = threads.filter(|threads| threads.get() > 1 && !sink.wants_any());
+    let threads = inputs.threads();
+    let threads = (threads.get() > 1 && !sink.wants_any()).then_some(threads);
     let mut files = Files::new(&mut scanner, threads, &stop, (!quiet).then_some(plan.inputs.len()));
     files.read(&plan.inputs, sink);
     let Files { stats, errors: failed, .. } = files;

@@ -1,17 +1,17 @@
 //! Connections and lookups as attempts to reach a destination.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{cmp::Ordering, fmt, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 
 use crate::{
-    base::{HostName, Stamp, Timestamp},
+    base::{HostName, Stamp, Timestamp, in_parallel},
     catalog::{Profile, Proxy},
     decode::Transport,
     extract::{Connect, Ech, Exchange},
     flow::{Endpoint, Side, Tally},
     names::{Candidates, Recall},
-    scan::{Census, Connection, Repeats},
+    scan::{Census, Connection, Kind, Repeats, Visit},
     verdict::{
         Flag, Inspection, NamedBy, Outcome, Reason, Stage,
         finding::Bytes,
@@ -23,7 +23,7 @@ use crate::{
 
 /// One try of one client to reach a destination.
 #[derive(Clone, Debug)]
-pub struct Attempt {
+pub struct Attempt<'c> {
     /// Who tried.
     pub client: IpAddr,
     /// The best name, when there is one.
@@ -53,16 +53,14 @@ pub struct Attempt {
     /// True when it failed, but the client succeeded side by side with it or soon after.
     pub made_good: bool,
     /// Others that succeeded just like this one, which stands for them. `bytes` are those of all.
-    pub again: Vec<Again>,
+    pub again: Vec<Again<'c>>,
 }
 
-/// An attempt that another one stands for.
+/// A connection of which another one's attempt tells all but the times and the client.
 #[derive(Clone, Debug)]
-pub struct Again {
-    /// When, and by whom.
-    pub(super) tried: Try,
-    /// The stamps of its proofs, which say the same as the other's.
-    pub(super) proof: [Option<Stamp>; 2],
+pub struct Again<'c> {
+    pub(super) kind: &'c Kind,
+    pub(super) visit: &'c Visit,
     pub(super) candidates: Arc<[HostName]>,
 }
 
@@ -96,21 +94,25 @@ impl fmt::Display for Destination {
     }
 }
 
-/// Gives attempts to the same destination the same number, and tells how many there are.
-pub(super) fn number_destinations(all: &mut [Attempt]) -> usize {
-    let mut known: HashMap<Destination, u32, foldhash::fast::RandomState> = HashMap::default();
-    for attempt in all {
-        let next = known.len() as u32;
-        attempt.subject = *known.entry(attempt.destination()).or_insert(next);
+/// Destinations, numbered.
+#[derive(Default)]
+pub(super) struct Destinations {
+    known: HashMap<Destination, u32, foldhash::fast::RandomState>,
+}
+
+impl Destinations {
+    /// The number of an attempt's destination.
+    pub(super) fn number(&mut self, attempt: &Attempt<'_>) -> u32 {
+        let next = self.known.len() as u32;
+        *self.known.entry(attempt.destination()).or_insert(next)
     }
-    known.len()
 }
 
 /// Attempts, and what is no attempt.
 #[derive(Default)]
-pub struct Attempts {
+pub struct Attempts<'c> {
     /// In no particular order.
-    pub all: Vec<Attempt>,
+    pub all: Vec<Attempt<'c>>,
     /// TCP connections that began before the capture.
     pub midstream_flows: u64,
     /// Flows of which only one direction was captured.
@@ -120,32 +122,76 @@ pub struct Attempts {
 }
 
 /// Finds the attempts in what a capture told.
-pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
-    attempts_seen(&Viewpoint::new(census, profile))
-}
-
-/// The same, where each client's may have to be told apart.
-pub(super) fn attempts_of_clients(census: &Census, profile: &Profile) -> Attempts {
-    attempts_seen(&Viewpoint { each_client: true, ..Viewpoint::new(census, profile) })
-}
-
-fn attempts_seen(viewpoint: &Viewpoint<'_>) -> Attempts {
-    let Viewpoint { census, profile, .. } = *viewpoint;
-    let naming = Recall::new(&census.names);
+pub fn attempts<'c>(census: &'c Census, profile: &Profile) -> Attempts<'c> {
     let mut found = Attempts::default();
-    for connection in &census.connections {
-        viewpoint.attempts(connection, &naming, &mut found);
-    }
-    for (kind, visits) in &census.kinds {
-        Repeated::new(kind, viewpoint, &naming).attempts(visits, &mut found);
-    }
-    found.all.extend(lookup::failed(census, profile, |client, first, last| {
-        viewpoint.watch(client, first, last)
-    }));
-    if is_incomplete(census) {
-        found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
+    for mut part in attempts_by_part(census, profile, false, NonZeroUsize::MIN) {
+        found.all.append(&mut part.all);
+        found.midstream_flows += part.midstream_flows;
+        found.one_sided += part.one_sided;
+        found.inbound_flows += part.inbound_flows;
     }
     found
+}
+
+/// The same, as several threads find it. With `each_client`, those of several clients may mean different
+/// things, however alike they are.
+pub(super) fn attempts_by_part<'c>(
+    census: &'c Census,
+    profile: &Profile,
+    each_client: bool,
+    threads: NonZeroUsize,
+) -> Vec<Attempts<'c>> {
+    let viewpoint = Viewpoint { each_client, ..Viewpoint::new(census, profile) };
+    let is_incomplete = is_incomplete(census);
+    in_parallel(Part::all(census), threads, |part| {
+        let mut found = part.attempts(census, &viewpoint);
+        if is_incomplete {
+            found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
+        }
+        found
+    })
+}
+
+/// A part of what a capture told: small enough that all threads get done at about the same time.
+enum Part<'c> {
+    Connections(&'c [Box<Connection>]),
+    Kinds(&'c [(Kind, Vec<Visit>)]),
+    Lookups,
+}
+
+impl<'c> Part<'c> {
+    /// Connections, or kinds of them, in one part.
+    const SIZE: usize = 1024;
+
+    fn all(census: &'c Census) -> Vec<Self> {
+        let connections = census.connections.chunks(Self::SIZE).map(Self::Connections);
+        let kinds = census.kinds.chunks(Self::SIZE).map(Self::Kinds);
+        connections.chain(kinds).chain([Self::Lookups]).collect()
+    }
+
+    fn attempts(self, census: &'c Census, viewpoint: &Viewpoint<'_>) -> Attempts<'c> {
+        let mut found = Attempts::default();
+        let naming = Recall::new(&census.names);
+        match self {
+            Self::Connections(connections) => {
+                found.all.reserve(connections.len());
+                for connection in connections {
+                    viewpoint.attempts(connection, &naming, &mut found);
+                }
+            }
+            Self::Kinds(kinds) => {
+                found.all.reserve(kinds.len());
+                for (kind, visits) in kinds {
+                    Repeated::new(kind, viewpoint, &naming).attempts(visits, &mut found);
+                }
+            }
+            Self::Lookups => {
+                let watch = |client, first, last| viewpoint.watch(client, first, last);
+                found.all = lookup::failed(census, viewpoint.profile, watch);
+            }
+        }
+        found
+    }
 }
 
 /// True when there were more connections than could be kept. The success that would decide may be
@@ -183,7 +229,7 @@ impl<'v> Viewpoint<'v> {
         &self,
         connection: &Connection,
         naming: &Recall<'_>,
-        found: &mut Attempts,
+        found: &mut Attempts<'_>,
     ) {
         let client = client_of(connection, self.profile);
         let local = |side| is_local(connection.key.end(side).addr(), self.profile);
@@ -202,7 +248,7 @@ impl<'v> Viewpoint<'v> {
         connection: &Connection,
         client: Side,
         naming: &Recall<'_>,
-    ) -> Attempt {
+    ) -> Attempt<'static> {
         let flow = self.flow(connection, client, naming);
         let mut all = Vec::new();
         flow.attempts(&mut all);
@@ -322,7 +368,7 @@ impl Flow<'_, '_> {
         self.connection.key.end(self.client.other())
     }
 
-    fn count(&self, found: &mut Attempts) {
+    fn count(&self, found: &mut Attempts<'_>) {
         let tally = &self.connection.tally;
         let is_tcp = self.connection.key.transport() == Transport::Tcp;
         let packets = [tally.side(self.client).packets, tally.side(self.client.other()).packets];
@@ -350,7 +396,7 @@ impl Flow<'_, '_> {
             && self.connection.opener.is_none()
     }
 
-    fn attempts(&self, all: &mut Vec<Attempt>) {
+    fn attempts(&self, all: &mut Vec<Attempt<'_>>) {
         let begin = all.len();
         self.tries(all);
         // Whatever a sinkhole answers, it isn't what was asked for.
@@ -360,7 +406,7 @@ impl Flow<'_, '_> {
         }
     }
 
-    fn tries(&self, all: &mut Vec<Attempt>) {
+    fn tries(&self, all: &mut Vec<Attempt<'_>>) {
         let facts = &self.connection.facts;
         let is_proxy = self.is_proxy();
         if is_proxy {
@@ -382,7 +428,7 @@ impl Flow<'_, '_> {
     }
 
     /// The client itself connects to the destination.
-    fn direct(&self) -> Attempt {
+    fn direct(&self) -> Attempt<'static> {
         let candidates = self.candidates();
         let mut attempt = self.attempt(self.conduct.result());
         if let Some(hello) = &self.connection.facts.hello
@@ -407,7 +453,7 @@ impl Flow<'_, '_> {
     }
 
     /// Web traffic that leaves the site past the profile's proxy.
-    fn note_bypass(&self, attempt: &mut Attempt) {
+    fn note_bypass(&self, attempt: &mut Attempt<'_>) {
         let network = &self.profile.network;
         if !network.proxies.is_empty() && !network.is_inside(self.server().addr()) {
             attempt.flags.push(Flag::ProxyBypass);
@@ -415,7 +461,7 @@ impl Flow<'_, '_> {
     }
 
     /// An HTTP request on the connection. Behind a proxy, the proxy does the connecting.
-    fn request(&self, exchange: &Exchange, is_proxy: bool) -> Attempt {
+    fn request(&self, exchange: &Exchange, is_proxy: bool) -> Attempt<'static> {
         let candidates = self.candidates();
         let mut attempt = self.attempt(self.conduct.exchange(exchange));
         attempt.first = exchange.stamp.min(self.connection.tally.first.max(exchange.stamp));
@@ -443,7 +489,7 @@ impl Flow<'_, '_> {
         attempt
     }
 
-    fn through(&self, connect: &Connect) -> Attempt {
+    fn through(&self, connect: &Connect) -> Attempt<'static> {
         let mut attempt = self.attempt(self.conduct.result());
         attempt.named_by = NamedBy::Connect;
         attempt.name.clone_from(&connect.host);
@@ -463,7 +509,7 @@ impl Flow<'_, '_> {
     }
 
     /// What is asked of a proxy but must be left out of it (the proxy skip range).
-    fn note_missed_skip(&self, attempt: &mut Attempt) {
+    fn note_missed_skip(&self, attempt: &mut Attempt<'_>) {
         let network = &self.profile.network;
         let own_name = attempt.name.as_deref().is_some_and(|name| {
             name == "localhost" || name.ends_with(".localhost") || network.is_own_name(name)
@@ -475,7 +521,7 @@ impl Flow<'_, '_> {
     }
 
     /// The proxy itself is a destination too: it can be unreachable.
-    fn to_proxy(&self) -> Attempt {
+    fn to_proxy(&self) -> Attempt<'static> {
         let facts = &self.connection.facts;
         let mut attempt = self.direct();
         let answer = facts
@@ -494,7 +540,7 @@ impl Flow<'_, '_> {
         attempt
     }
 
-    fn attempt(&self, result: Result) -> Attempt {
+    fn attempt(&self, result: Result) -> Attempt<'static> {
         let tally = &self.connection.tally;
         let (mine, theirs) = (tally.side(self.client), tally.side(self.client.other()));
         let mut flags = Vec::new();
@@ -526,7 +572,7 @@ impl Flow<'_, '_> {
     }
 
     /// Flags a name that the client, whose DNS is visible, never resolved to this address.
-    fn corroborate(&self, attempt: &mut Attempt, candidates: &Candidates) {
+    fn corroborate(&self, attempt: &mut Attempt<'_>, candidates: &Candidates) {
         let began = self.connection.tally.first.time;
         let Some(name) = &attempt.name else { return };
         let told = candidates.names.binary_search(name).is_ok();
@@ -537,7 +583,7 @@ impl Flow<'_, '_> {
     }
 }
 
-impl Attempt {
+impl Attempt<'_> {
     /// True when it shows that the destination can't be reached.
     pub fn is_blocked(&self) -> bool {
         self.result.outcome.meaning() == super::Meaning::Blocked
@@ -557,6 +603,12 @@ impl Attempt {
         }
     }
 
+    /// The order in which attempts began; those that began together, by destination.
+    pub(super) fn cmp_begun(&self, other: &Self) -> Ordering {
+        let names = || self.destination().cmp(&other.destination());
+        (self.first, self.client).cmp(&(other.first, other.client)).then_with(names)
+    }
+
     /// How many it stands for, itself included.
     pub fn count(&self) -> u64 {
         self.tries().map(|one| u64::from(one.repeats.connections)).sum()
@@ -566,22 +618,31 @@ impl Attempt {
     pub(super) fn tries(&self) -> impl Iterator<Item = Try> {
         let Self { first, client, repeats, .. } = *self;
         let own = Try { first, client, last: self.last.time, repeats };
-        std::iter::once(own).chain(self.again.iter().map(|again| again.tried))
+        std::iter::once(own).chain(self.again.iter().map(Again::tried))
     }
 
-    /// The proofs of each that it stands for.
-    pub(super) fn proofs(&self) -> impl Iterator<Item = (Try, Vec<Proof>)> {
-        let moved = |stamps: [Option<Stamp>; 2]| {
-            let pairs = self.result.proof.iter().zip(stamps.into_iter().flatten());
-            pairs.map(|(proof, stamp)| Proof { stamp, detail: proof.detail.clone() }).collect()
+    /// What proves the outcome of one of [these](Self::tries), by its place.
+    pub(super) fn proofs(&self, place: usize) -> Vec<Proof> {
+        let own = &self.result.proof;
+        let Some(again) = place.checked_sub(1).and_then(|place| self.again.get(place)) else {
+            return own.clone();
         };
-        let own = std::iter::once_with(|| self.result.proof.clone());
-        self.tries().zip(own.chain(self.again.iter().map(move |again| moved(again.proof))))
+        let stamps = again.visit.proof(again.kind).into_iter().flatten();
+        let moved = |(proof, stamp): (&Proof, _)| Proof { stamp, detail: proof.detail.clone() };
+        own.iter().zip(stamps).map(moved).collect()
     }
 
     /// Why it's inconclusive.
     pub fn reason(&self) -> Option<Reason> {
         self.result.reason
+    }
+}
+
+impl Again<'_> {
+    fn tried(&self) -> Try {
+        let Self { kind, visit, .. } = self;
+        let (first, client) = (visit.began(kind), visit.client.addr());
+        Try { first, client, last: visit.last.time, repeats: visit.repeats }
     }
 }
 

@@ -24,7 +24,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 ///
 /// Takes attempts in the order in which they began, with their destinations numbered. The TCP
 /// connection may use the other address family, or go through a proxy.
-pub(super) fn mark(all: &mut [Attempt]) {
+pub(super) fn mark(all: &mut [Attempt<'_>]) {
     let wanted: HashSet<_, RandomState> =
         all.iter().filter(|attempt| is_failing_quic(attempt)).map(|a| a.subject).collect();
     let reached = Reached::new(all, &wanted);
@@ -36,7 +36,7 @@ pub(super) fn mark(all: &mut [Attempt]) {
     }
 }
 
-fn is_failing_quic(attempt: &Attempt) -> bool {
+fn is_failing_quic(attempt: &Attempt<'_>) -> bool {
     let Some((Transport::Udp, port)) = attempt.service else { return false };
     let quic = port == HTTPS
         || attempt.named_by == NamedBy::QuicSni
@@ -73,7 +73,7 @@ struct Connection {
 
 impl Reached {
     /// Of attempts in the order in which they began, those to the `wanted` destinations.
-    fn new(all: &[Attempt], wanted: &HashSet<u32, RandomState>) -> Self {
+    fn new(all: &[Attempt<'_>], wanted: &HashSet<u32, RandomState>) -> Self {
         let mut reached = Self::default();
         if wanted.is_empty() {
             return reached;
@@ -82,22 +82,23 @@ impl Reached {
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
             let Some((Transport::Tcp, port)) = attempt.service else { continue };
             if wanted.contains(&attempt.subject) {
-                let one = |(tried, proofs)| (port, attempt.subject, tried, proofs);
-                found.extend(attempt.proofs().map(one));
+                let tries = attempt.tries().enumerate();
+                found.extend(tries.map(|(place, tried)| (port, attempt, place, tried)));
             }
         }
-        found.sort_by_key(|(.., tried, _): &(_, _, Try, Vec<Proof>)| (tried.first, tried.client));
-        for (port, subject, Try { first, client, last, .. }, proofs) in found {
-            let Some(proof) = proofs.into_iter().next_back() else { continue };
+        found.sort_by_key(|(.., tried)| (tried.first, tried.client));
+        for (port, attempt, place, Try { first, client, last, .. }) in found {
+            let Some(proof) = attempt.proofs(place).pop() else { continue };
             let connection = Connection { first: first.time, last, proof, longest: 0 };
-            let family = &mut reached.of_family[usize::from(client.is_ipv6())];
+            let (subject, family) = (attempt.subject, usize::from(client.is_ipv6()));
+            let family = &mut reached.of_family[family];
             family.entry((port, subject)).or_default().push(connection.clone());
             reached.of_client.entry((port, subject, client)).or_default().push(connection);
         }
         reached
     }
 
-    fn instead_of(&self, attempt: &Attempt) -> Option<Proof> {
+    fn instead_of(&self, attempt: &Attempt<'_>) -> Option<Proof> {
         let (_, port) = attempt.service?;
         let key = (port, attempt.subject, attempt.client);
         let own = self.of_client.get(&key).and_then(|series| series.near(attempt));
@@ -120,7 +121,7 @@ impl Series {
     }
 
     /// The next connection, else one that was there before.
-    fn near(&self, attempt: &Attempt) -> Option<&Proof> {
+    fn near(&self, attempt: &Attempt<'_>) -> Option<&Proof> {
         let (first, last) = (attempt.first.time, attempt.last.time);
         let next = self.0.partition_point(|connection| connection.first < first);
         let soon = self.0.get(next).filter(|c| c.first.since(last) <= WINDOW);
@@ -135,28 +136,25 @@ impl Series {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{
-        attempt::number_destinations,
-        testing::{at, attempt},
-    };
+    use crate::verdict::testing::{at, attempt, number_destinations};
 
     const CLIENT: &str = "10.0.0.1";
 
-    fn quic(outcome: Outcome, span: (u64, u64)) -> Attempt {
+    fn quic(outcome: Outcome, span: (u64, u64)) -> Attempt<'static> {
         attempt(CLIENT, "a.example", Some((Transport::Udp, 443)), outcome, span)
     }
 
-    fn tcp(client: &str, name: &str, outcome: Outcome, span: (u64, u64)) -> Attempt {
+    fn tcp(client: &str, name: &str, outcome: Outcome, span: (u64, u64)) -> Attempt<'static> {
         attempt(client, name, Some((Transport::Tcp, 443)), outcome, span)
     }
 
     /// Whether QUIC that failed from second 100 to 105 fell back.
-    fn falls_back(to: Attempt) -> bool {
+    fn falls_back(to: Attempt<'static>) -> bool {
         let mut all = vec![to, quic(Outcome::QuicNoAnswer, (100, 105))];
         all.sort_by_key(|attempt| attempt.first);
         number_destinations(&mut all);
         mark(&mut all);
-        let marked = |a: &Attempt| a.flags.contains(&Flag::TcpFallback);
+        let marked = |a: &Attempt<'_>| a.flags.contains(&Flag::TcpFallback);
         assert!(all.iter().all(|a| !marked(a) || a.result.proof.len() == 2));
         all.iter().any(marked)
     }

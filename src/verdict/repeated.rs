@@ -9,16 +9,14 @@ use crate::{
     base::HostName,
     names::Recall,
     scan::{Kind, Visit},
-    verdict::attempt::{
-        Again, Attempts, Try, Viewpoint, client_of, is_local, is_proxy, is_sinkhole,
-    },
+    verdict::attempt::{Again, Attempts, Viewpoint, client_of, is_local, is_proxy, is_sinkhole},
 };
 
 /// The connections of a kind, on their way to attempts.
-pub(super) struct Repeated<'r, 'n> {
-    kind: &'r Kind,
+pub(super) struct Repeated<'r, 'c> {
+    kind: &'c Kind,
     viewpoint: &'r Viewpoint<'r>,
-    naming: &'r Recall<'n>,
+    naming: &'r Recall<'c>,
     /// True when each has to be looked at by itself.
     is_special: bool,
 }
@@ -43,11 +41,11 @@ struct Alike {
     last: Option<(Traits, usize)>,
 }
 
-impl<'r, 'n> Repeated<'r, 'n> {
+impl<'r, 'c> Repeated<'r, 'c> {
     pub(super) fn new(
-        kind: &'r Kind,
+        kind: &'c Kind,
         viewpoint: &'r Viewpoint<'r>,
-        naming: &'r Recall<'n>,
+        naming: &'r Recall<'c>,
     ) -> Self {
         let profile = viewpoint.profile;
         let is_resigned = |(issuer, _): (&str, bool)| viewpoint.inspection.is_resigned(issuer);
@@ -58,7 +56,7 @@ impl<'r, 'n> Repeated<'r, 'n> {
         Self { kind, viewpoint, naming, is_special }
     }
 
-    pub(super) fn attempts(&self, visits: &[Visit], found: &mut Attempts) {
+    pub(super) fn attempts(&self, visits: &'c [Visit], found: &mut Attempts<'c>) {
         let mut alike = Alike::default();
         let serves = is_local(self.kind.server.addr(), self.viewpoint.profile);
         for visit in visits {
@@ -81,7 +79,7 @@ impl<'r, 'n> Repeated<'r, 'n> {
         }
     }
 
-    fn add(&self, visit: &Visit, alike: &mut Alike, found: &mut Attempts) {
+    fn add(&self, visit: &'c Visit, alike: &mut Alike, found: &mut Attempts<'c>) {
         let client = visit.client.addr();
         let server = self.kind.server.addr();
         let candidates = self.naming.candidates(client, server, visit.first.time);
@@ -93,10 +91,7 @@ impl<'r, 'n> Repeated<'r, 'n> {
         let attempt = &mut found.all[at];
         attempt.bytes.out += visit.bytes[0];
         attempt.bytes.inward += visit.bytes[1];
-        let (first, last) = (visit.began(self.kind), visit.last.time);
-        let (repeats, proof) = (visit.repeats, visit.proof(self.kind));
-        let tried = Try { first, client, last, repeats };
-        attempt.again.push(Again { tried, proof, candidates: candidates.names });
+        attempt.again.push(Again { kind: self.kind, visit, candidates: candidates.names });
     }
 
     fn traits(
