@@ -5,22 +5,24 @@ use std::{
     thread,
 };
 
-/// What `work` makes of each part, in their order.
+/// What workers make of each part, in the parts' order.
 ///
-/// Threads take the next part whenever they are done with one. The caller's is one of them: with a single
-/// one, or a single part, none is started.
-pub fn in_parallel<T: Send, R: Send>(
+/// Each thread has a worker of its own, which may remember what serves the parts to come, and takes the
+/// next part whenever it is done with one. The caller's thread is one of them: with a single one, or a
+/// single part, none is started.
+pub fn in_parallel<T: Send, R: Send, W: FnMut(T) -> R>(
     parts: Vec<T>,
     threads: NonZeroUsize,
-    work: impl Fn(T) -> R + Sync,
+    worker: impl Fn() -> W + Sync,
 ) -> Vec<R> {
     let threads = threads.get().min(parts.len());
     if threads <= 1 {
-        return parts.into_iter().map(work).collect();
+        return parts.into_iter().map(worker()).collect();
     }
     let queue = Mutex::new(parts.into_iter().enumerate());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let take = || {
+        let mut work = worker();
         let one = || next().map(|(place, part)| (place, work(part)));
         std::iter::from_fn(one).collect::<Vec<_>>()
     };
@@ -44,16 +46,16 @@ mod tests {
     fn what_comes_out_is_in_order() {
         for threads in [1, 2, 7, 200] {
             let threads = NonZeroUsize::new(threads).unwrap();
-            let squares: Vec<u64> = in_parallel((0..100).collect(), threads, |n: u64| n * n);
-            assert!(squares.iter().copied().eq((0..100).map(|n| n * n)));
-            assert!(in_parallel(Vec::<u8>::new(), threads, |n| n).is_empty());
+            let squares = in_parallel((0..100).collect(), threads, || |n: u64| n * n);
+            assert!(squares.into_iter().eq((0..100).map(|n| n * n)));
+            assert!(in_parallel(Vec::<u8>::new(), threads, || |n| n).is_empty());
         }
     }
 
     #[test]
     fn one_thread_is_the_callers() {
         let here = thread::current().id();
-        let ids = in_parallel(vec![(); 3], NonZeroUsize::MIN, |()| thread::current().id());
+        let ids = in_parallel(vec![(); 3], NonZeroUsize::MIN, || |()| thread::current().id());
         assert_eq!(ids, [here; 3]);
     }
 }

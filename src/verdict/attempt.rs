@@ -141,14 +141,17 @@ pub(super) fn attempts_by_part<'c>(
     each_client: bool,
     threads: NonZeroUsize,
 ) -> Vec<Attempts<'c>> {
-    let viewpoint = Viewpoint { each_client, ..Viewpoint::new(census, profile) };
+    let viewpoint = &Viewpoint { each_client, ..Viewpoint::new(census, profile) };
     let is_incomplete = is_incomplete(census);
-    in_parallel(Part::all(census), threads, |part| {
-        let mut found = part.attempts(census, &viewpoint);
-        if is_incomplete {
-            found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
+    in_parallel(Part::all(census), threads, || {
+        let naming = Recall::new(&census.names);
+        move |part: Part<'c>| {
+            let mut found = part.attempts(viewpoint, &naming);
+            if is_incomplete {
+                found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
+            }
+            found
         }
-        found
     })
 }
 
@@ -169,25 +172,24 @@ impl<'c> Part<'c> {
         connections.chain(kinds).chain([Self::Lookups]).collect()
     }
 
-    fn attempts(self, census: &'c Census, viewpoint: &Viewpoint<'_>) -> Attempts<'c> {
+    fn attempts(self, viewpoint: &Viewpoint<'_>, naming: &Recall<'c>) -> Attempts<'c> {
         let mut found = Attempts::default();
-        let naming = Recall::new(&census.names);
         match self {
             Self::Connections(connections) => {
                 found.all.reserve(connections.len());
                 for connection in connections {
-                    viewpoint.attempts(connection, &naming, &mut found);
+                    viewpoint.attempts(connection, naming, &mut found);
                 }
             }
             Self::Kinds(kinds) => {
                 found.all.reserve(kinds.len());
                 for (kind, visits) in kinds {
-                    Repeated::new(kind, viewpoint, &naming).attempts(visits, &mut found);
+                    Repeated::new(kind, viewpoint, naming).attempts(visits, &mut found);
                 }
             }
             Self::Lookups => {
                 let watch = |client, first, last| viewpoint.watch(client, first, last);
-                found.all = lookup::failed(census, viewpoint.profile, watch);
+                found.all = lookup::failed(viewpoint.census, viewpoint.profile, watch);
             }
         }
         found

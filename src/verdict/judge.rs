@@ -45,18 +45,12 @@ pub fn judge_with(
         found.take(part);
     }
     let Batches { mut batches, midstream_flows, one_sided, inbound_flows, .. } = found;
-    let judged = in_parallel(batches.iter_mut().collect(), threads, |batch: &mut Vec<_>| {
-        Judged::new(batch, site, policy)
+    let judged = in_parallel(batches.iter_mut().collect(), threads, || {
+        |batch: &mut Vec<_>| Judged::new(batch, site, policy)
     });
     let rules = judge_rules(judged.iter().flat_map(|batch| &batch.matched), site);
     let unnamed_flows = judged.iter().map(|batch| batch.unnamed_flows).sum();
-    let mut destinations: Vec<_> =
-        judged.into_iter().flat_map(|batch| batch.destinations).collect();
-    destinations.sort_by(|a, b| {
-        let key = |one: &DestinationFinding| (one.class, one.transport, one.port);
-        let (x, y) = (key(a), key(b));
-        x.0.cmp(&y.0).then_with(|| a.name.cmp(&b.name)).then_with(|| x.cmp(&y))
-    });
+    let destinations = sorted_findings(judged.into_iter().map(|batch| batch.destinations));
     let summary = Summary::count(
         rules.iter().map(|rule| (rule.level, rule.verdict)),
         destinations.iter().map(|found| found.class),
@@ -70,6 +64,21 @@ pub fn judge_with(
         unnamed_flows,
         inbound_flows,
     }
+}
+
+/// By class, then by name.
+fn sorted_findings(
+    batches: impl Iterator<Item = Vec<DestinationFinding>>,
+) -> Vec<DestinationFinding> {
+    let batches: Vec<_> = batches.collect();
+    let mut all = Vec::with_capacity(batches.iter().map(Vec::len).sum());
+    all.extend(batches.into_iter().flatten());
+    all.sort_by(|a, b| {
+        let key = |one: &DestinationFinding| (one.class, one.transport, one.port);
+        let (x, y) = (key(a), key(b));
+        x.0.cmp(&y.0).then_with(|| a.name.cmp(&b.name)).then_with(|| x.cmp(&y))
+    });
+    all
 }
 
 /// Destinations that one thread judges at a time.
@@ -303,6 +312,9 @@ fn candidates<'a>(attempts: impl Iterator<Item = &'a Attempt<'a>>) -> Vec<HostNa
     let mut lists: Vec<_> = attempts.flat_map(lists).collect();
     lists.sort_unstable_by_key(|list| list.as_ptr());
     lists.dedup_by_key(|list| list.as_ptr());
+    if let [only] = lists[..] {
+        return only.to_vec();
+    }
     let names = sorted(lists.into_iter().flat_map(|list| list.iter()));
     names.into_iter().cloned().collect()
 }
