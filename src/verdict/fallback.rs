@@ -22,14 +22,21 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// Flags each failing QUIC attempt of which the client reached the same name (or the same address,
 /// when it has no name) over TCP, before, meanwhile or soon after, and shows that connection.
 ///
-/// Takes attempts in the order in which they began, with their destinations numbered. The TCP
+/// Takes attempts with their destinations numbered, all on a destination among them. The TCP
 /// connection may use the other address family, or go through a proxy.
 pub(super) fn mark(all: &mut [Attempt<'_>]) {
     let wanted: HashSet<_, RandomState> =
         all.iter().filter(|attempt| is_failing_quic(attempt)).map(|a| a.subject).collect();
-    let reached = Reached::new(all, &wanted);
-    for attempt in all.iter_mut().filter(|attempt| is_failing_quic(attempt)) {
-        if let Some(proof) = reached.instead_of(attempt) {
+    if wanted.is_empty() {
+        return;
+    }
+    let proofs: Vec<_> = {
+        let reached = Reached::new(all, &wanted);
+        let proof = |one| is_failing_quic(one).then(|| reached.instead_of(one)).flatten();
+        all.iter().map(proof).collect()
+    };
+    for (attempt, proof) in all.iter_mut().zip(proofs) {
+        if let Some(proof) = proof {
             attempt.result.proof.push(proof);
             attempt.flags.push(Flag::TcpFallback);
         }
@@ -52,32 +59,31 @@ const HTTPS: u16 = 443;
 
 /// TCP connections that reached their destination, by port and destination, then by client.
 #[derive(Default)]
-struct Reached {
-    of_client: HashMap<(u16, u32, IpAddr), Series, RandomState>,
+struct Reached<'a> {
+    of_client: HashMap<(u16, u32, IpAddr), Series<'a>, RandomState>,
     /// The same by address family, IPv4 first.
-    of_family: [HashMap<(u16, u32), Series, RandomState>; 2],
+    of_family: [HashMap<(u16, u32), Series<'a>, RandomState>; 2],
 }
 
 /// Connections in the order in which they began.
 #[derive(Default)]
-struct Series(Vec<Connection>);
+struct Series<'a>(Vec<Connection<'a>>);
 
-#[derive(Clone)]
-struct Connection {
+#[derive(Clone, Copy)]
+struct Connection<'a> {
     first: Timestamp,
     last: Timestamp,
-    proof: Proof,
+    /// Which of the attempt's tries it is.
+    attempt: &'a Attempt<'a>,
+    place: usize,
     /// Position of the one that lasted longest, up to this one.
     longest: usize,
 }
 
-impl Reached {
-    /// Of attempts in the order in which they began, those to the `wanted` destinations.
-    fn new(all: &[Attempt<'_>], wanted: &HashSet<u32, RandomState>) -> Self {
+impl<'a> Reached<'a> {
+    /// Of the attempts, those to the `wanted` destinations.
+    fn new(all: &'a [Attempt<'_>], wanted: &HashSet<u32, RandomState>) -> Self {
         let mut reached = Self::default();
-        if wanted.is_empty() {
-            return reached;
-        }
         let mut found = Vec::new();
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
             let Some((Transport::Tcp, port)) = attempt.service else { continue };
@@ -88,11 +94,10 @@ impl Reached {
         }
         found.sort_by_key(|(.., tried)| (tried.first, tried.client));
         for (port, attempt, place, Try { first, client, last, .. }) in found {
-            let Some(proof) = attempt.proofs(place).pop() else { continue };
-            let connection = Connection { first: first.time, last, proof, longest: 0 };
+            let connection = Connection { first: first.time, last, attempt, place, longest: 0 };
             let (subject, family) = (attempt.subject, usize::from(client.is_ipv6()));
             let family = &mut reached.of_family[family];
-            family.entry((port, subject)).or_default().push(connection.clone());
+            family.entry((port, subject)).or_default().push(connection);
             reached.of_client.entry((port, subject, client)).or_default().push(connection);
         }
         reached
@@ -105,14 +110,15 @@ impl Reached {
         let (port, subject, client) = key;
         let other_family = &self.of_family[usize::from(client.is_ipv4())];
         let other = || other_family.get(&(port, subject)).and_then(|series| series.near(attempt));
-        let shown = own.or_else(other)?;
+        let connection = own.or_else(other)?;
+        let shown = connection.attempt.proofs(connection.place).pop()?;
         let detail = format!("reached over TCP: {}", shown.detail).into();
         Some(Proof { stamp: shown.stamp, detail })
     }
 }
 
-impl Series {
-    fn push(&mut self, mut connection: Connection) {
+impl<'a> Series<'a> {
+    fn push(&mut self, mut connection: Connection<'a>) {
         let index = self.0.len();
         let before = self.0.last().map(|last| last.longest);
         let longer = before.filter(|longest| self.0[*longest].last >= connection.last);
@@ -121,7 +127,7 @@ impl Series {
     }
 
     /// The next connection, else one that was there before.
-    fn near(&self, attempt: &Attempt<'_>) -> Option<&Proof> {
+    fn near(&self, attempt: &Attempt<'_>) -> Option<&Connection<'a>> {
         let (first, last) = (attempt.first.time, attempt.last.time);
         let next = self.0.partition_point(|connection| connection.first < first);
         let soon = self.0.get(next).filter(|c| c.first.since(last) <= WINDOW);
@@ -129,7 +135,7 @@ impl Series {
             let longest = self.0.get(next.checked_sub(1)?)?.longest;
             Some(&self.0[longest]).filter(|c| first.since(c.last) <= WINDOW)
         };
-        soon.or_else(before).map(|connection| &connection.proof)
+        soon.or_else(before)
     }
 }
 

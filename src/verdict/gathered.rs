@@ -35,7 +35,7 @@ impl<'a> Gathered<'a> {
     pub(super) fn tries(&self) -> Vec<Tries> {
         let each = |attempt: &'a Attempt<'a>| attempt.tries().map(|one| Tries::new(attempt, one));
         let mut all: Vec<_> = self.attempts().flat_map(each).collect();
-        all.sort_by_key(|one| (one.subject, one.client, one.first, one.last));
+        all.sort_unstable_by_key(|one| (one.subject, one.client, one.first, one.last));
         all
     }
 

@@ -40,11 +40,8 @@ pub fn judge_with(
     threads: NonZeroUsize,
 ) -> Findings {
     let each_client = policy.is_some_and(Policy::tells_clients_apart);
-    let mut found = Batches::default();
-    for part in attempts_by_part(census, site.profile(), each_client, threads) {
-        found.take(part);
-    }
-    let Batches { mut batches, midstream_flows, one_sided, inbound_flows, .. } = found;
+    let mut parts = attempts_by_part(census, site.profile(), each_client, threads);
+    let mut batches = in_batches(&mut parts);
     let judged = in_parallel(batches.iter_mut().collect(), threads, || {
         |batch: &mut Vec<_>| Judged::new(batch, site, policy)
     });
@@ -59,10 +56,10 @@ pub fn judge_with(
         rules,
         destinations,
         summary,
-        midstream_flows,
-        one_sided,
+        midstream_flows: parts.iter().map(|part| part.midstream_flows).sum(),
+        one_sided: parts.iter().map(|part| part.one_sided).sum(),
         unnamed_flows,
-        inbound_flows,
+        inbound_flows: parts.iter().map(|part| part.inbound_flows).sum(),
     }
 }
 
@@ -84,30 +81,23 @@ fn sorted_findings(
 /// Destinations that one thread judges at a time.
 const BATCH: usize = 64;
 
-/// All attempts, those on the same destination in one batch.
-#[derive(Default)]
-struct Batches<'c> {
-    known: Destinations,
-    batches: Vec<Vec<Attempt<'c>>>,
-    midstream_flows: u64,
-    one_sided: u64,
-    inbound_flows: u64,
-}
-
-impl<'c> Batches<'c> {
-    fn take(&mut self, found: Attempts<'c>) {
-        for mut attempt in found.all {
-            attempt.subject = self.known.number(&attempt);
-            let batch = attempt.subject as usize / BATCH;
-            if batch == self.batches.len() {
-                self.batches.push(Vec::new());
-            }
-            self.batches[batch].push(attempt);
+/// The attempts, those on the same destination in one batch.
+fn in_batches<'c>(parts: &mut [Attempts<'c>]) -> Vec<Vec<Attempt<'c>>> {
+    let mut destinations = Destinations::default();
+    let mut sizes = Vec::new();
+    for attempt in parts.iter_mut().flat_map(|part| &mut part.all) {
+        attempt.subject = destinations.number(attempt);
+        let batch = attempt.subject as usize / BATCH;
+        if batch == sizes.len() {
+            sizes.push(0);
         }
-        self.midstream_flows += found.midstream_flows;
-        self.one_sided += found.one_sided;
-        self.inbound_flows += found.inbound_flows;
+        sizes[batch] += 1;
     }
+    let mut batches: Vec<_> = sizes.into_iter().map(Vec::with_capacity).collect();
+    for attempt in parts.iter_mut().flat_map(|part| std::mem::take(&mut part.all)) {
+        batches[attempt.subject as usize / BATCH].push(attempt);
+    }
+    batches
 }
 
 /// A batch of attempts, judged.

@@ -17,7 +17,7 @@ use crate::{
 /// connection that began side by side with it or soon after. One that began long before says
 /// nothing about what a firewall lets through now.
 ///
-/// Takes attempts in the order in which they began, with their destinations numbered.
+/// Takes attempts with their destinations numbered, all on a destination among them.
 pub(super) fn mark(all: &mut [Attempt<'_>]) {
     let made_good: Vec<_> = {
         let successes = Successes::new(all);
