@@ -3,7 +3,7 @@
 //! Knowledge is a union: it doesn't matter in which order, or in which stretch of a capture, the
 //! answers were seen. What is asked of it always names a time.
 
-use std::{cell::RefCell, hash::Hash, net::IpAddr, ops::Range, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -25,11 +25,11 @@ const MAX_SPANS: usize = 64;
 /// Names kept for one address.
 const MAX_BINDINGS: usize = 256;
 
+/// Lists of names that are shared by connections to one address.
+const MAX_GIVEN: usize = 16;
+
 /// Addresses kept for one lookup.
 const MAX_ADDRESSES: usize = 32;
-
-/// Of what no answer ever bounds.
-const ALWAYS: Range<Timestamp> = Timestamp::from_nanos(0)..Timestamp::from_nanos(u64::MAX);
 
 /// What a resolver answered to an A or AAAA query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -102,14 +102,12 @@ pub struct LookupKey {
 }
 
 /// The names that an address may have had for a client, by what resolvers told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
     /// The names that were asked for, sorted.
     pub names: Arc<[HostName]>,
     /// True when they come from other clients' lookups.
     pub other_client: bool,
-    /// They are the same at any time in here.
-    pub valid: Range<Timestamp>,
 }
 
 /// Everything that DNS told, as far as it was seen.
@@ -129,11 +127,14 @@ pub struct Knowledge {
 struct Binding {
     client: IpAddr,
     name: HostName,
-    /// From answer to end of TTL; sorted, disjoint.
-    spans: Vec<(Timestamp, Timestamp)>,
+    /// Sorted, disjoint.
+    spans: Vec<Span>,
     /// The first of them.
-    first: (Timestamp, Timestamp),
+    first: Span,
 }
+
+/// From an answer to the end of its TTL.
+type Span = (Timestamp, Timestamp);
 
 impl Knowledge {
     /// Will remember at most that many lookups and named addresses.
@@ -189,27 +190,7 @@ impl Knowledge {
     /// Answers to this client within their TTL win; then those within the grace period; then those
     /// to other clients. Several names remain when several were given.
     pub fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
-        let own = self.told(client, addr, time);
-        if !own.names.is_empty() {
-            return own;
-        }
-        let all = self.told_to_anyone(addr, time);
-        let valid = own.valid.start.max(all.valid.start)..own.valid.end.min(all.valid.end);
-        Candidates { valid, ..all }
-    }
-
-    /// Names that `client` was told for `addr` which may hold at `time`.
-    pub fn told(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
-        let all = self.bindings_of(addr);
-        let rest = &all[all.partition_point(|binding| binding.client < client)..];
-        let own = &rest[..rest.partition_point(|binding| binding.client == client)];
-        named(own, time, false)
-    }
-
-    /// Names that anyone was told for `addr` which may hold at `time`: another client's, for whoever
-    /// was [told](Self::told) none.
-    pub fn told_to_anyone(&self, addr: IpAddr, time: Timestamp) -> Candidates {
-        named(self.bindings_of(addr), time, true)
+        Recall::new(self).candidates(client, addr, time)
     }
 
     fn bindings_of(&self, addr: IpAddr) -> &[Binding] {
@@ -275,7 +256,7 @@ impl Knowledge {
         Some(self.lookups.entry(key).or_default())
     }
 
-    fn bind(&mut self, client: IpAddr, name: HostName, addr: IpAddr, span: (Timestamp, Timestamp)) {
+    fn bind(&mut self, client: IpAddr, name: HostName, addr: IpAddr, span: Span) {
         if self.bindings.len() >= self.limit && !self.bindings.contains_key(&addr) {
             self.shed += 1;
             return;
@@ -291,20 +272,26 @@ impl Knowledge {
     }
 }
 
-/// Candidates, remembered: connections come roughly in the order in which they began, and most have the
-/// same as the one before.
+/// Candidates for many connections: most of those to one address have the same.
 pub struct Recall<'k> {
     names: &'k Knowledge,
-    told: Remembered<(IpAddr, IpAddr)>,
-    told_to_anyone: Remembered<IpAddr>,
+    addresses: RefCell<HashMap<IpAddr, Address<'k>, RandomState>>,
 }
 
-type Remembered<K> = RefCell<HashMap<K, Candidates, RandomState>>;
+/// An address that has names.
+struct Address<'k> {
+    /// Sorted by client and name.
+    told: &'k [Binding],
+    /// By name, whoever was told. Empty until it is asked for.
+    told_to_anyone: Vec<(&'k HostName, Vec<Span>)>,
+    /// What was given before, for others to share.
+    given: Vec<Arc<[HostName]>>,
+}
 
 impl<'k> Recall<'k> {
     /// Remembers nothing yet.
     pub fn new(names: &'k Knowledge) -> Self {
-        Self { names, told: RefCell::default(), told_to_anyone: RefCell::default() }
+        Self { names, addresses: RefCell::default() }
     }
 
     /// What DNS told.
@@ -312,85 +299,111 @@ impl<'k> Recall<'k> {
         self.names
     }
 
-    /// As [`Knowledge::candidates`] has them, but they may hold for longer than is said.
+    /// As [`Knowledge::candidates`].
     pub fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
-        let names = self.names;
-        let own = recall(&self.told, (client, addr), time, || names.told(client, addr, time));
-        match own.names.is_empty() {
-            false => own,
-            true => recall(&self.told_to_anyone, addr, time, || names.told_to_anyone(addr, time)),
+        let mut addresses = self.addresses.borrow_mut();
+        if let Some(address) = addresses.get_mut(&addr) {
+            return address.candidates(client, time);
+        }
+        // Many addresses may be scanned that never had a name: nothing is remembered of those.
+        match self.names.bindings_of(addr) {
+            [] => Candidates::default(),
+            told => {
+                let address = Address { told, told_to_anyone: Vec::new(), given: Vec::new() };
+                addresses.entry(addr).or_insert(address).candidates(client, time)
+            }
         }
     }
 }
 
-/// What is remembered, when it holds at `time`; else what `find` finds.
-fn recall<K: Eq + Hash>(
-    remembered: &Remembered<K>,
-    key: K,
-    time: Timestamp,
-    find: impl FnOnce() -> Candidates,
-) -> Candidates {
-    let mut remembered = remembered.borrow_mut();
-    if let Some(known) = remembered.get(&key).filter(|known| known.valid.contains(&time)) {
-        return known.clone();
+impl Address<'_> {
+    fn candidates(&mut self, client: IpAddr, time: Timestamp) -> Candidates {
+        let rest = &self.told[self.told.partition_point(|binding| binding.client < client)..];
+        let own = rest.iter().take_while(|binding| binding.client == client).count();
+        let own = rest[..own].iter().map(|binding| (&binding.name, binding.spans()));
+        let mut names = named(own, time);
+        let other_client = names.is_empty();
+        if other_client {
+            if self.told_to_anyone.is_empty() {
+                self.told_to_anyone = by_name(self.told);
+            }
+            let all = self.told_to_anyone.iter().map(|(name, spans)| (*name, &spans[..]));
+            names = named(all, time);
+        }
+        if names.is_empty() {
+            return Candidates::default();
+        }
+        let same = |given: &&Arc<[HostName]>| given.iter().eq(names.iter().copied());
+        if let Some(given) = self.given.iter().find(same) {
+            return Candidates { names: Arc::clone(given), other_client };
+        }
+        let names: Arc<[HostName]> = names.into_iter().cloned().collect();
+        if self.given.len() < MAX_GIVEN {
+            self.given.push(Arc::clone(&names));
+        }
+        Candidates { names, other_client }
     }
-    let found = find();
-    // Many addresses may be scanned that never had a name: those cost little to ask again.
-    if found.valid != ALWAYS {
-        remembered.insert(key, found.clone());
-    }
-    found
 }
 
-/// The names of those bindings that hold at `time`; if none does, of those within the grace period.
-fn named(bindings: &[Binding], time: Timestamp, anyone: bool) -> Candidates {
-    let mut valid = ALWAYS;
+/// What all clients together were told, by name.
+fn by_name(told: &[Binding]) -> Vec<(&HostName, Vec<Span>)> {
+    let mut all: Vec<_> = told.iter().collect();
+    all.sort_by_key(|binding| &binding.name);
+    let same = |a: &&Binding, b: &&Binding| a.name == b.name;
+    let spans = |of_name: &[&Binding]| joined(of_name.iter().flat_map(|one| one.spans()).copied());
+    all.chunk_by(same).map(|of_name| (&of_name[0].name, spans(of_name))).collect()
+}
+
+/// Sorted and disjoint.
+fn joined(spans: impl Iterator<Item = Span>) -> Vec<Span> {
+    let mut all: Vec<_> = spans.collect();
+    all.sort_unstable();
+    all.dedup_by(|(from, until), before| {
+        let touches = *from <= before.1;
+        if touches {
+            before.1 = before.1.max(*until);
+        }
+        touches
+    });
+    all
+}
+
+/// The names that hold at `time`; if none does, those within the grace period.
+fn named<'k, 's>(
+    told: impl Iterator<Item = (&'k HostName, &'s [Span])>,
+    time: Timestamp,
+) -> Vec<&'k HostName> {
     let (mut fresh, mut late) = (Vec::new(), Vec::new());
-    for binding in bindings {
-        match binding.lateness(time, &mut valid) {
-            Some(false) => fresh.push(&binding.name),
-            Some(true) => late.push(&binding.name),
+    for (name, spans) in told {
+        match is_late(spans, time) {
+            Some(false) => fresh.push(name),
+            Some(true) => late.push(name),
             None => {}
         }
     }
-    let mut names = if fresh.is_empty() { late } else { fresh };
-    names.sort_unstable();
-    names.dedup();
-    Candidates {
-        other_client: anyone && !names.is_empty(),
-        names: names.into_iter().cloned().collect(),
-        valid,
-    }
+    if fresh.is_empty() { late } else { fresh }
+}
+
+/// Whether one of them holds at `time`: within the TTL (false) or within the grace period (true).
+fn is_late(spans: &[Span], time: Timestamp) -> Option<bool> {
+    // Those that began before it ended before it, too.
+    let begun = spans.partition_point(|&(from, _)| from <= time);
+    let (_, until) = spans[begun.checked_sub(1)?];
+    let behind = |end: Timestamp| end.plus(Duration::from_nanos(1));
+    (time < behind(until.plus(GRACE))).then_some(time >= behind(until))
 }
 
 impl Binding {
-    /// Whether it holds at `time`: within the TTL (false) or within the grace period (true).
-    /// Narrows `valid`, which holds `time`, to where that doesn't change.
-    fn lateness(&self, time: Timestamp, valid: &mut Range<Timestamp>) -> Option<bool> {
-        let mut best = None;
-        // Mostly there is one, which is here without another look into memory.
-        let spans = match self.spans.len() {
+    /// Mostly there is one, which is here without another look into memory.
+    fn spans(&self) -> &[Span] {
+        match self.spans.len() {
             1 => std::slice::from_ref(&self.first),
-            _ => &self.spans[..],
-        };
-        for &(from, until) in spans {
-            let behind = |end: Timestamp| end.plus(Duration::from_nanos(1));
-            let (fresh, late) = (behind(until), behind(until.plus(GRACE)));
-            for change in [from, fresh, late] {
-                match change <= time {
-                    true => valid.start = valid.start.max(change),
-                    false => valid.end = valid.end.min(change),
-                }
-            }
-            if (from..late).contains(&time) {
-                best = Some(time >= fresh && best.unwrap_or(true));
-            }
+            _ => &self.spans,
         }
-        best
     }
 
     /// Adds a span, joining those that touch.
-    fn add(&mut self, (mut from, mut until): (Timestamp, Timestamp)) {
+    fn add(&mut self, (mut from, mut until): Span) {
         self.spans.retain(|&(start, end)| {
             let apart = until < start || end < from;
             if !apart {
@@ -441,7 +454,6 @@ mod tests {
 
     fn names(known: &Knowledge, client: IpAddr, seconds: u64) -> Vec<(String, bool)> {
         let candidates = known.candidates(client, CDN, at(seconds).time);
-        assert!(candidates.valid.contains(&at(seconds).time));
         candidates.names.iter().map(|name| (name.to_string(), candidates.other_client)).collect()
     }
 

@@ -1,9 +1,12 @@
-//! Words that every room uses: capture time, positions in a capture, host names.
+//! Words that every room uses: capture time, positions in a capture, host names; and how work is
+//! shared between threads.
 
 mod name;
+mod parallel;
 mod prefetch;
 mod stamp;
 
 pub use name::HostName;
+pub use parallel::in_parallel;
 pub use prefetch::prefetch;
 pub use stamp::{FrameId, Stamp, Timestamp};

@@ -148,7 +148,7 @@ impl Args {
         census: &Census,
         inputs: &[InputStats],
     ) -> Report {
-        let mut report = self.site.judge(site, policy, census, inputs);
+        let mut report = self.site.judge(site, policy, census, inputs, self.inputs.threads());
         self.permitted.note(policy.map(Policy::list), &mut report.profile);
         if let Some(name) = &self.node {
             report.name_node(name);

@@ -12,6 +12,7 @@ use egress_auditor::{
 };
 
 use super::{
+    all_cores,
     output::{Format, OutputArgs},
     saved::{self, Saved},
     site::SiteArgs,
@@ -90,7 +91,7 @@ impl Args {
             None => site.insert(self.site.load()?.0),
         };
         let stats: Vec<_> = inputs.iter().map(|input| input.stats.clone()).collect();
-        let mut report = self.site.judge(site, None, &census, &stats);
+        let mut report = self.site.judge(site, None, &census, &stats, all_cores());
         for (shown, input) in report.inputs.iter_mut().zip(inputs) {
             shown.live = input.live;
         }

@@ -40,7 +40,7 @@ mod watch;
 #[cfg(feature = "live")]
 mod window;
 
-use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, thread::available_parallelism};
 
 use clap::{Parser, Subcommand};
 
@@ -90,8 +90,8 @@ pub(crate) struct Inputs {
     #[arg(value_name = "FILE|DIR|-")]
     files: Vec<PathBuf>,
 
-    /// Threads that read capture files, at most 64; all cores when not given. The report is the same
-    /// with any number.
+    /// Threads that read capture files, at most 64, and judge; all cores when not given. The report is
+    /// the same with any number.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 
@@ -108,6 +108,19 @@ impl Inputs {
         #[cfg(not(feature = "live"))]
         false
     }
+
+    /// Threads to read files with, and to judge. Live, other cores are for who is being watched.
+    fn threads(&self) -> NonZeroUsize {
+        match self.is_live() {
+            true => NonZeroUsize::MIN,
+            false => self.threads.unwrap_or_else(all_cores),
+        }
+    }
+}
+
+/// As many threads as there are cores.
+fn all_cores() -> NonZeroUsize {
+    available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 impl Inputs {

@@ -1,12 +1,8 @@
 //! Sources through the scanner.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::available_parallelism,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, bail};
@@ -59,9 +55,7 @@ pub(crate) fn read(
         files.each(|frame| scanner.push(frame, sink));
         scanner.conclude(sink)
     } else {
-        let threads = inputs.threads.or_else(|| available_parallelism().ok());
-        let mut team =
-            Team::new(threads.unwrap_or(NonZeroUsize::MIN), Limits::default(), resolvers);
+        let mut team = Team::new(inputs.threads(), Limits::default(), resolvers);
         team.scan(|turn| files.turn(turn));
         team.conclude()
     };

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::IpAddr,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -63,11 +64,12 @@ impl SiteArgs {
         policy: Option<&Policy<'_>>,
         census: &Census,
         inputs: &[InputStats],
+        threads: NonZeroUsize,
     ) -> Report {
         let file = self.profile.as_ref().map(|path| path.display().to_string());
         let unbound = site.profile().unbound(site.rules().iter().map(|rule| &rule.rule));
         let used = ProfileUsed::new(file, site.profile(), &unbound);
-        Report::new(inputs, census, used, judge_with(census, site, policy))
+        Report::new(inputs, census, used, judge_with(census, site, policy, threads))
     }
 
     /// What [`Self::load`] gives, for a host with these addresses: without a profile, they are local.

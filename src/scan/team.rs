@@ -4,7 +4,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use foldhash::fast::RandomState;
 
 use crate::{
-    base::Timestamp,
+    base::{Timestamp, in_parallel},
     decode::Decoder,
     flow::{Endpoint, KeyHash, Table},
     scan::{Census, Counters, Limits, Scanner, delivery::Delivery},
@@ -53,7 +53,7 @@ impl Team {
         };
         let scanners = (0..threads.get()).map(scanner).collect();
         let (decoder, counters) = (Decoder::new(limits.fragments), Counters::default());
-        let router = Router { decoder, counters, hasher, shares: threads.get() };
+        let router = Router { decoder, counters, hasher, shares: threads };
         Self { router, scanners, limits }
     }
 
@@ -99,17 +99,13 @@ impl Team {
     /// What the whole capture told.
     pub fn conclude(self) -> Census {
         let Self { router, scanners, limits } = self;
-        let ended = thread::scope(|scope| {
-            let threads: Vec<_> =
-                scanners.into_iter().map(|scanner| scope.spawn(|| scanner.end(&mut ()))).collect();
-            let ended =
-                threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            ended.reduce(|mut all, other| {
-                all.absorb(other, limits);
-                all
-            })
+        let threads = router.shares;
+        let ended = in_parallel(scanners, threads, || |scanner| scanner.end(&mut ()));
+        let all = ended.into_iter().reduce(|mut all, other| {
+            all.absorb(other, limits);
+            all
         });
-        let mut census = ended.map(|partial| partial.census()).unwrap_or_default();
+        let mut census = all.map(|partial| partial.census()).unwrap_or_default();
         census.counters.add(router.counters);
         census
     }
@@ -143,7 +139,7 @@ struct Router {
     counters: Counters,
     /// That of all tables.
     hasher: RandomState,
-    shares: usize,
+    shares: NonZeroUsize,
 }
 
 impl Router {
@@ -162,7 +158,7 @@ impl Router {
             return;
         };
         let hash = KeyHash::new(&self.hasher, &delivery.key);
-        batch.add(hash.share(self.shares), hash, delivery);
+        batch.add(hash.share(self.shares.get()), hash, delivery);
     }
 }
 
@@ -176,7 +172,7 @@ struct Reading<'r, R> {
 impl<R: FnMut(&mut Turn<'_>) -> bool> Reading<'_, R> {
     /// Fills the batch; false when there is nothing more.
     fn next(&mut self, batch: &mut Batch) -> bool {
-        batch.clear(self.router.shares);
+        batch.clear(self.router.shares.get());
         while batch.frames == 0 && !self.is_over {
             self.is_over = !(self.read)(&mut Turn { router: self.router, batch });
         }

@@ -15,8 +15,8 @@ const SHOWN: usize = 5;
 
 /// Sentences that can be sent to whoever runs the firewall, the resolver or the proxy: one or two for
 /// each way in which the attempts fail, the one that got furthest first.
-pub(super) fn advice(rule: &Rule, targets: &[TargetFinding], failing: &[&Attempt]) -> String {
-    let mut ways: BTreeMap<_, Vec<&Attempt>> = BTreeMap::new();
+pub(super) fn advice(rule: &Rule, targets: &[TargetFinding], failing: &[&Attempt<'_>]) -> String {
+    let mut ways: BTreeMap<_, Vec<&Attempt<'_>>> = BTreeMap::new();
     for attempt in failing {
         let result = &attempt.result;
         ways.entry((result.stage, result.outcome, refused_at(attempt))).or_default().push(attempt);
@@ -26,7 +26,7 @@ pub(super) fn advice(rule: &Rule, targets: &[TargetFinding], failing: &[&Attempt
 }
 
 /// The device whose ICMP errors count apart: each has an owner of its own.
-fn refused_at(attempt: &Attempt) -> Option<String> {
+fn refused_at(attempt: &Attempt<'_>) -> Option<String> {
     let is_icmp = attempt.result.outcome == Outcome::IcmpUnreachable;
     is_icmp.then(|| shown(&attempt.result).to_owned())
 }
@@ -49,7 +49,7 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn new(rule: &Rule, targets: &[TargetFinding], attempts: &[&'a Attempt]) -> Self {
+    fn new(rule: &Rule, targets: &[TargetFinding], attempts: &[&'a Attempt<'_>]) -> Self {
         let names: BTreeSet<_> =
             attempts.iter().map(|attempt| attempt.destination().to_string()).collect();
         let what = destinations(targets, &names);

@@ -1,17 +1,17 @@
 //! Connections and lookups as attempts to reach a destination.
 
-use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
+use std::{cmp::Ordering, fmt, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use hashbrown::{HashMap, HashSet};
 
 use crate::{
-    base::{HostName, Stamp, Timestamp},
+    base::{HostName, Stamp, Timestamp, in_parallel},
     catalog::{Profile, Proxy},
     decode::Transport,
     extract::{Connect, Ech, Exchange},
     flow::{Endpoint, Side, Tally},
     names::{Candidates, Recall},
-    scan::{Census, Connection, Repeats},
+    scan::{Census, Connection, Kind, Repeats, Visit},
     verdict::{
         Flag, Inspection, NamedBy, Outcome, Reason, Stage,
         finding::Bytes,
@@ -23,7 +23,7 @@ use crate::{
 
 /// One try of one client to reach a destination.
 #[derive(Clone, Debug)]
-pub struct Attempt {
+pub struct Attempt<'c> {
     /// Who tried.
     pub client: IpAddr,
     /// The best name, when there is one.
@@ -53,16 +53,14 @@ pub struct Attempt {
     /// True when it failed, but the client succeeded side by side with it or soon after.
     pub made_good: bool,
     /// Others that succeeded just like this one, which stands for them. `bytes` are those of all.
-    pub again: Vec<Again>,
+    pub again: Vec<Again<'c>>,
 }
 
-/// An attempt that another one stands for.
+/// A connection of which another one's attempt tells all but the times and the client.
 #[derive(Clone, Debug)]
-pub struct Again {
-    /// When, and by whom.
-    pub(super) tried: Try,
-    /// The stamps of its proofs, which say the same as the other's.
-    pub(super) proof: [Option<Stamp>; 2],
+pub struct Again<'c> {
+    pub(super) kind: &'c Kind,
+    pub(super) visit: &'c Visit,
     pub(super) candidates: Arc<[HostName]>,
 }
 
@@ -96,21 +94,25 @@ impl fmt::Display for Destination {
     }
 }
 
-/// Gives attempts to the same destination the same number, and tells how many there are.
-pub(super) fn number_destinations(all: &mut [Attempt]) -> usize {
-    let mut known: HashMap<Destination, u32, foldhash::fast::RandomState> = HashMap::default();
-    for attempt in all {
-        let next = known.len() as u32;
-        attempt.subject = *known.entry(attempt.destination()).or_insert(next);
+/// Destinations, numbered.
+#[derive(Default)]
+pub(super) struct Destinations {
+    known: HashMap<Destination, u32, foldhash::fast::RandomState>,
+}
+
+impl Destinations {
+    /// The number of an attempt's destination.
+    pub(super) fn number(&mut self, attempt: &Attempt<'_>) -> u32 {
+        let next = self.known.len() as u32;
+        *self.known.entry(attempt.destination()).or_insert(next)
     }
-    known.len()
 }
 
 /// Attempts, and what is no attempt.
 #[derive(Default)]
-pub struct Attempts {
+pub struct Attempts<'c> {
     /// In no particular order.
-    pub all: Vec<Attempt>,
+    pub all: Vec<Attempt<'c>>,
     /// TCP connections that began before the capture.
     pub midstream_flows: u64,
     /// Flows of which only one direction was captured.
@@ -120,31 +122,78 @@ pub struct Attempts {
 }
 
 /// Finds the attempts in what a capture told.
-pub fn attempts(census: &Census, profile: &Profile) -> Attempts {
-    attempts_seen(&Viewpoint::new(census, profile))
-}
-
-/// The same, where each client's may have to be told apart.
-pub(super) fn attempts_of_clients(census: &Census, profile: &Profile) -> Attempts {
-    attempts_seen(&Viewpoint { each_client: true, ..Viewpoint::new(census, profile) })
-}
-
-fn attempts_seen(viewpoint: &Viewpoint<'_>) -> Attempts {
-    let Viewpoint { census, profile, .. } = *viewpoint;
+pub fn attempts<'c>(census: &'c Census, profile: &Profile) -> Attempts<'c> {
     let mut found = Attempts::default();
-    for connection in &census.connections {
-        viewpoint.attempts(connection, &mut found);
-    }
-    for (kind, visits) in &census.kinds {
-        Repeated::new(kind, viewpoint).attempts(visits, &mut found);
-    }
-    found.all.extend(lookup::failed(census, profile, |client, first, last| {
-        viewpoint.watch(client, first, last)
-    }));
-    if is_incomplete(census) {
-        found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
+    for mut part in attempts_by_part(census, profile, false, NonZeroUsize::MIN) {
+        found.all.append(&mut part.all);
+        found.midstream_flows += part.midstream_flows;
+        found.one_sided += part.one_sided;
+        found.inbound_flows += part.inbound_flows;
     }
     found
+}
+
+/// The same, as several threads find it. With `each_client`, those of several clients may mean different
+/// things, however alike they are.
+pub(super) fn attempts_by_part<'c>(
+    census: &'c Census,
+    profile: &Profile,
+    each_client: bool,
+    threads: NonZeroUsize,
+) -> Vec<Attempts<'c>> {
+    let viewpoint = &Viewpoint { each_client, ..Viewpoint::new(census, profile) };
+    let is_incomplete = is_incomplete(census);
+    in_parallel(Part::all(census), threads, || {
+        let naming = Recall::new(&census.names);
+        move |part: Part<'c>| {
+            let mut found = part.attempts(viewpoint, &naming);
+            if is_incomplete {
+                found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
+            }
+            found
+        }
+    })
+}
+
+/// A part of what a capture told: small enough that all threads get done at about the same time.
+enum Part<'c> {
+    Connections(&'c [Box<Connection>]),
+    Kinds(&'c [(Kind, Vec<Visit>)]),
+    Lookups,
+}
+
+impl<'c> Part<'c> {
+    /// Connections, or kinds of them, in one part.
+    const SIZE: usize = 1024;
+
+    fn all(census: &'c Census) -> Vec<Self> {
+        let connections = census.connections.chunks(Self::SIZE).map(Self::Connections);
+        let kinds = census.kinds.chunks(Self::SIZE).map(Self::Kinds);
+        connections.chain(kinds).chain([Self::Lookups]).collect()
+    }
+
+    fn attempts(self, viewpoint: &Viewpoint<'_>, naming: &Recall<'c>) -> Attempts<'c> {
+        let mut found = Attempts::default();
+        match self {
+            Self::Connections(connections) => {
+                found.all.reserve(connections.len());
+                for connection in connections {
+                    viewpoint.attempts(connection, naming, &mut found);
+                }
+            }
+            Self::Kinds(kinds) => {
+                found.all.reserve(kinds.len());
+                for (kind, visits) in kinds {
+                    Repeated::new(kind, viewpoint, naming).attempts(visits, &mut found);
+                }
+            }
+            Self::Lookups => {
+                let watch = |client, first, last| viewpoint.watch(client, first, last);
+                found.all = lookup::failed(viewpoint.census, viewpoint.profile, watch);
+            }
+        }
+        found
+    }
 }
 
 /// True when there were more connections than could be kept. The success that would decide may be
@@ -164,7 +213,6 @@ pub(super) struct Viewpoint<'v> {
     pub(super) profile: &'v Profile,
     hearing: Hearing,
     pub(super) inspection: Inspection<'v>,
-    pub(super) naming: Recall<'v>,
     /// True when attempts of several clients may mean different things, however alike they are.
     pub(super) each_client: bool,
     end: Timestamp,
@@ -175,36 +223,50 @@ impl<'v> Viewpoint<'v> {
         let end = census.counters.span.map_or(Timestamp::default(), |(_, last)| last);
         let hearing = Hearing::new(census, profile);
         let inspection = Inspection::new(census, profile);
-        let naming = Recall::new(&census.names);
-        Self { census, profile, hearing, inspection, naming, each_client: false, end }
+        Self { census, profile, hearing, inspection, each_client: false, end }
     }
 
     /// The connection as one or several attempts; none when it came from outside.
-    pub(super) fn attempts(&self, connection: &Connection, found: &mut Attempts) {
+    pub(super) fn attempts(
+        &self,
+        connection: &Connection,
+        naming: &Recall<'_>,
+        found: &mut Attempts<'_>,
+    ) {
         let client = client_of(connection, self.profile);
         let local = |side| is_local(connection.key.end(side).addr(), self.profile);
         if local(client.other()) && !local(client) {
             found.inbound_flows += u64::from(connection.repeats.connections);
             return;
         }
-        let flow = self.flow(connection, client);
+        let flow = self.flow(connection, client, naming);
         flow.count(found);
         flow.attempts(&mut found.all);
     }
 
     /// The connection as an attempt to reach what it is about: behind a proxy, its target.
-    pub(super) fn destination(&self, connection: &Connection, client: Side) -> Attempt {
-        let flow = self.flow(connection, client);
+    pub(super) fn destination(
+        &self,
+        connection: &Connection,
+        client: Side,
+        naming: &Recall<'_>,
+    ) -> Attempt<'static> {
+        let flow = self.flow(connection, client, naming);
         let mut all = Vec::new();
         flow.attempts(&mut all);
         all.into_iter().next_back().unwrap_or_else(|| flow.direct())
     }
 
-    fn flow<'f>(&'f self, connection: &'f Connection, client: Side) -> Flow<'f> {
+    fn flow<'f, 'n>(
+        &'f self,
+        connection: &'f Connection,
+        client: Side,
+        naming: &'f Recall<'n>,
+    ) -> Flow<'f, 'n> {
         let Tally { first, last, .. } = connection.tally;
         let watch = self.watch(connection.key.end(client).addr(), first.time, last.time);
         let conduct = Conduct::new(connection, client, watch, &self.inspection);
-        let Self { census, profile, naming, .. } = self;
+        let Self { census, profile, .. } = self;
         Flow { connection, client, conduct, census, naming, profile }
     }
 
@@ -258,7 +320,8 @@ impl Hearing {
     /// A host is deaf when its packets acknowledge others that aren't in the capture, and never
     /// does an answer show up.
     fn new(census: &Census, profile: &Profile) -> Self {
-        let mut heard: HashMap<IpAddr, bool, foldhash::fast::RandomState> = HashMap::default();
+        let mut deaf: HashSet<_, _> = HashSet::default();
+        let mut heard = Vec::new();
         let tcp = census.connections.iter().filter(|c| c.key.transport() == Transport::Tcp);
         for connection in tcp {
             let client = client_of(connection, profile);
@@ -266,18 +329,21 @@ impl Hearing {
                 (connection.tally.side(client), connection.tally.side(client.other()));
             let addr = connection.key.end(client).addr();
             if theirs.packets > 0 && mine.packets > 0 {
-                heard.insert(addr, true);
+                heard.push(addr);
             } else if mine.last_ack.is_some() {
-                heard.entry(addr).or_insert(false);
+                deaf.insert(addr);
             }
         }
-        for (kind, visits) in &census.kinds {
-            // One that went well was heard in both directions.
-            if kind.transport == Transport::Tcp {
-                heard.extend(visits.iter().map(|visit| (visit.client.addr(), true)));
+        heard.iter().for_each(|addr| _ = deaf.remove(addr));
+        // One that went well was heard in both directions.
+        let well = census.kinds.iter().filter(|(kind, _)| kind.transport == Transport::Tcp);
+        for visit in well.flat_map(|(_, visits)| visits) {
+            if deaf.is_empty() {
+                break;
             }
+            deaf.remove(&visit.client.addr());
         }
-        Self { deaf: heard.into_iter().filter(|(_, heard)| !heard).map(|(a, _)| a).collect() }
+        Self { deaf }
     }
 
     fn is_deaf(&self, client: IpAddr) -> bool {
@@ -286,16 +352,16 @@ impl Hearing {
 }
 
 /// A connection on its way to attempts.
-struct Flow<'f> {
+struct Flow<'f, 'n> {
     connection: &'f Connection,
     client: Side,
     conduct: Conduct<'f>,
     census: &'f Census,
-    naming: &'f Recall<'f>,
+    naming: &'f Recall<'n>,
     profile: &'f Profile,
 }
 
-impl Flow<'_> {
+impl Flow<'_, '_> {
     fn client_addr(&self) -> IpAddr {
         self.connection.key.end(self.client).addr()
     }
@@ -304,7 +370,7 @@ impl Flow<'_> {
         self.connection.key.end(self.client.other())
     }
 
-    fn count(&self, found: &mut Attempts) {
+    fn count(&self, found: &mut Attempts<'_>) {
         let tally = &self.connection.tally;
         let is_tcp = self.connection.key.transport() == Transport::Tcp;
         let packets = [tally.side(self.client).packets, tally.side(self.client.other()).packets];
@@ -332,7 +398,7 @@ impl Flow<'_> {
             && self.connection.opener.is_none()
     }
 
-    fn attempts(&self, all: &mut Vec<Attempt>) {
+    fn attempts(&self, all: &mut Vec<Attempt<'_>>) {
         let begin = all.len();
         self.tries(all);
         // Whatever a sinkhole answers, it isn't what was asked for.
@@ -342,7 +408,7 @@ impl Flow<'_> {
         }
     }
 
-    fn tries(&self, all: &mut Vec<Attempt>) {
+    fn tries(&self, all: &mut Vec<Attempt<'_>>) {
         let facts = &self.connection.facts;
         let is_proxy = self.is_proxy();
         if is_proxy {
@@ -364,7 +430,7 @@ impl Flow<'_> {
     }
 
     /// The client itself connects to the destination.
-    fn direct(&self) -> Attempt {
+    fn direct(&self) -> Attempt<'static> {
         let candidates = self.candidates();
         let mut attempt = self.attempt(self.conduct.result());
         if let Some(hello) = &self.connection.facts.hello
@@ -389,7 +455,7 @@ impl Flow<'_> {
     }
 
     /// Web traffic that leaves the site past the profile's proxy.
-    fn note_bypass(&self, attempt: &mut Attempt) {
+    fn note_bypass(&self, attempt: &mut Attempt<'_>) {
         let network = &self.profile.network;
         if !network.proxies.is_empty() && !network.is_inside(self.server().addr()) {
             attempt.flags.push(Flag::ProxyBypass);
@@ -397,7 +463,7 @@ impl Flow<'_> {
     }
 
     /// An HTTP request on the connection. Behind a proxy, the proxy does the connecting.
-    fn request(&self, exchange: &Exchange, is_proxy: bool) -> Attempt {
+    fn request(&self, exchange: &Exchange, is_proxy: bool) -> Attempt<'static> {
         let candidates = self.candidates();
         let mut attempt = self.attempt(self.conduct.exchange(exchange));
         attempt.first = exchange.stamp.min(self.connection.tally.first.max(exchange.stamp));
@@ -425,7 +491,7 @@ impl Flow<'_> {
         attempt
     }
 
-    fn through(&self, connect: &Connect) -> Attempt {
+    fn through(&self, connect: &Connect) -> Attempt<'static> {
         let mut attempt = self.attempt(self.conduct.result());
         attempt.named_by = NamedBy::Connect;
         attempt.name.clone_from(&connect.host);
@@ -445,7 +511,7 @@ impl Flow<'_> {
     }
 
     /// What is asked of a proxy but must be left out of it (the proxy skip range).
-    fn note_missed_skip(&self, attempt: &mut Attempt) {
+    fn note_missed_skip(&self, attempt: &mut Attempt<'_>) {
         let network = &self.profile.network;
         let own_name = attempt.name.as_deref().is_some_and(|name| {
             name == "localhost" || name.ends_with(".localhost") || network.is_own_name(name)
@@ -457,7 +523,7 @@ impl Flow<'_> {
     }
 
     /// The proxy itself is a destination too: it can be unreachable.
-    fn to_proxy(&self) -> Attempt {
+    fn to_proxy(&self) -> Attempt<'static> {
         let facts = &self.connection.facts;
         let mut attempt = self.direct();
         let answer = facts
@@ -476,7 +542,7 @@ impl Flow<'_> {
         attempt
     }
 
-    fn attempt(&self, result: Result) -> Attempt {
+    fn attempt(&self, result: Result) -> Attempt<'static> {
         let tally = &self.connection.tally;
         let (mine, theirs) = (tally.side(self.client), tally.side(self.client.other()));
         let mut flags = Vec::new();
@@ -508,7 +574,7 @@ impl Flow<'_> {
     }
 
     /// Flags a name that the client, whose DNS is visible, never resolved to this address.
-    fn corroborate(&self, attempt: &mut Attempt, candidates: &Candidates) {
+    fn corroborate(&self, attempt: &mut Attempt<'_>, candidates: &Candidates) {
         let began = self.connection.tally.first.time;
         let Some(name) = &attempt.name else { return };
         let told = candidates.names.binary_search(name).is_ok();
@@ -519,7 +585,7 @@ impl Flow<'_> {
     }
 }
 
-impl Attempt {
+impl Attempt<'_> {
     /// True when it shows that the destination can't be reached.
     pub fn is_blocked(&self) -> bool {
         self.result.outcome.meaning() == super::Meaning::Blocked
@@ -539,6 +605,12 @@ impl Attempt {
         }
     }
 
+    /// The order in which attempts began; those that began together, by destination.
+    pub(super) fn cmp_begun(&self, other: &Self) -> Ordering {
+        let names = || self.destination().cmp(&other.destination());
+        (self.first, self.client).cmp(&(other.first, other.client)).then_with(names)
+    }
+
     /// How many it stands for, itself included.
     pub fn count(&self) -> u64 {
         self.tries().map(|one| u64::from(one.repeats.connections)).sum()
@@ -548,22 +620,31 @@ impl Attempt {
     pub(super) fn tries(&self) -> impl Iterator<Item = Try> {
         let Self { first, client, repeats, .. } = *self;
         let own = Try { first, client, last: self.last.time, repeats };
-        std::iter::once(own).chain(self.again.iter().map(|again| again.tried))
+        std::iter::once(own).chain(self.again.iter().map(Again::tried))
     }
 
-    /// The proofs of each that it stands for.
-    pub(super) fn proofs(&self) -> impl Iterator<Item = (Try, Vec<Proof>)> {
-        let moved = |stamps: [Option<Stamp>; 2]| {
-            let pairs = self.result.proof.iter().zip(stamps.into_iter().flatten());
-            pairs.map(|(proof, stamp)| Proof { stamp, detail: proof.detail.clone() }).collect()
+    /// What proves the outcome of one of [these](Self::tries), by its place.
+    pub(super) fn proofs(&self, place: usize) -> Vec<Proof> {
+        let own = &self.result.proof;
+        let Some(again) = place.checked_sub(1).and_then(|place| self.again.get(place)) else {
+            return own.clone();
         };
-        let own = std::iter::once_with(|| self.result.proof.clone());
-        self.tries().zip(own.chain(self.again.iter().map(move |again| moved(again.proof))))
+        let stamps = again.visit.proof(again.kind).into_iter().flatten();
+        let moved = |(proof, stamp): (&Proof, _)| Proof { stamp, detail: proof.detail.clone() };
+        own.iter().zip(stamps).map(moved).collect()
     }
 
     /// Why it's inconclusive.
     pub fn reason(&self) -> Option<Reason> {
         self.result.reason
+    }
+}
+
+impl Again<'_> {
+    fn tried(&self) -> Try {
+        let Self { kind, visit, .. } = self;
+        let (first, client) = (visit.began(kind), visit.client.addr());
+        Try { first, client, last: visit.last.time, repeats: visit.repeats }
     }
 }
 

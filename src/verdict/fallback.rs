@@ -22,21 +22,28 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// Flags each failing QUIC attempt of which the client reached the same name (or the same address,
 /// when it has no name) over TCP, before, meanwhile or soon after, and shows that connection.
 ///
-/// Takes attempts in the order in which they began, with their destinations numbered. The TCP
+/// Takes attempts with their destinations numbered, all on a destination among them. The TCP
 /// connection may use the other address family, or go through a proxy.
-pub(super) fn mark(all: &mut [Attempt]) {
+pub(super) fn mark(all: &mut [Attempt<'_>]) {
     let wanted: HashSet<_, RandomState> =
         all.iter().filter(|attempt| is_failing_quic(attempt)).map(|a| a.subject).collect();
-    let reached = Reached::new(all, &wanted);
-    for attempt in all.iter_mut().filter(|attempt| is_failing_quic(attempt)) {
-        if let Some(proof) = reached.instead_of(attempt) {
+    if wanted.is_empty() {
+        return;
+    }
+    let proofs: Vec<_> = {
+        let reached = Reached::new(all, &wanted);
+        let proof = |one| is_failing_quic(one).then(|| reached.instead_of(one)).flatten();
+        all.iter().map(proof).collect()
+    };
+    for (attempt, proof) in all.iter_mut().zip(proofs) {
+        if let Some(proof) = proof {
             attempt.result.proof.push(proof);
             attempt.flags.push(Flag::TcpFallback);
         }
     }
 }
 
-fn is_failing_quic(attempt: &Attempt) -> bool {
+fn is_failing_quic(attempt: &Attempt<'_>) -> bool {
     let Some((Transport::Udp, port)) = attempt.service else { return false };
     let quic = port == HTTPS
         || attempt.named_by == NamedBy::QuicSni
@@ -52,66 +59,66 @@ const HTTPS: u16 = 443;
 
 /// TCP connections that reached their destination, by port and destination, then by client.
 #[derive(Default)]
-struct Reached {
-    of_client: HashMap<(u16, u32, IpAddr), Series, RandomState>,
+struct Reached<'a> {
+    of_client: HashMap<(u16, u32, IpAddr), Series<'a>, RandomState>,
     /// The same by address family, IPv4 first.
-    of_family: [HashMap<(u16, u32), Series, RandomState>; 2],
+    of_family: [HashMap<(u16, u32), Series<'a>, RandomState>; 2],
 }
 
 /// Connections in the order in which they began.
 #[derive(Default)]
-struct Series(Vec<Connection>);
+struct Series<'a>(Vec<Connection<'a>>);
 
-#[derive(Clone)]
-struct Connection {
+#[derive(Clone, Copy)]
+struct Connection<'a> {
     first: Timestamp,
     last: Timestamp,
-    proof: Proof,
+    /// Which of the attempt's tries it is.
+    attempt: &'a Attempt<'a>,
+    place: usize,
     /// Position of the one that lasted longest, up to this one.
     longest: usize,
 }
 
-impl Reached {
-    /// Of attempts in the order in which they began, those to the `wanted` destinations.
-    fn new(all: &[Attempt], wanted: &HashSet<u32, RandomState>) -> Self {
+impl<'a> Reached<'a> {
+    /// Of the attempts, those to the `wanted` destinations.
+    fn new(all: &'a [Attempt<'_>], wanted: &HashSet<u32, RandomState>) -> Self {
         let mut reached = Self::default();
-        if wanted.is_empty() {
-            return reached;
-        }
         let mut found = Vec::new();
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
             let Some((Transport::Tcp, port)) = attempt.service else { continue };
             if wanted.contains(&attempt.subject) {
-                let one = |(tried, proofs)| (port, attempt.subject, tried, proofs);
-                found.extend(attempt.proofs().map(one));
+                let tries = attempt.tries().enumerate();
+                found.extend(tries.map(|(place, tried)| (port, attempt, place, tried)));
             }
         }
-        found.sort_by_key(|(.., tried, _): &(_, _, Try, Vec<Proof>)| (tried.first, tried.client));
-        for (port, subject, Try { first, client, last, .. }, proofs) in found {
-            let Some(proof) = proofs.into_iter().next_back() else { continue };
-            let connection = Connection { first: first.time, last, proof, longest: 0 };
-            let family = &mut reached.of_family[usize::from(client.is_ipv6())];
-            family.entry((port, subject)).or_default().push(connection.clone());
+        found.sort_by_key(|(.., tried)| (tried.first, tried.client));
+        for (port, attempt, place, Try { first, client, last, .. }) in found {
+            let connection = Connection { first: first.time, last, attempt, place, longest: 0 };
+            let (subject, family) = (attempt.subject, usize::from(client.is_ipv6()));
+            let family = &mut reached.of_family[family];
+            family.entry((port, subject)).or_default().push(connection);
             reached.of_client.entry((port, subject, client)).or_default().push(connection);
         }
         reached
     }
 
-    fn instead_of(&self, attempt: &Attempt) -> Option<Proof> {
+    fn instead_of(&self, attempt: &Attempt<'_>) -> Option<Proof> {
         let (_, port) = attempt.service?;
         let key = (port, attempt.subject, attempt.client);
         let own = self.of_client.get(&key).and_then(|series| series.near(attempt));
         let (port, subject, client) = key;
         let other_family = &self.of_family[usize::from(client.is_ipv4())];
         let other = || other_family.get(&(port, subject)).and_then(|series| series.near(attempt));
-        let shown = own.or_else(other)?;
+        let connection = own.or_else(other)?;
+        let shown = connection.attempt.proofs(connection.place).pop()?;
         let detail = format!("reached over TCP: {}", shown.detail).into();
         Some(Proof { stamp: shown.stamp, detail })
     }
 }
 
-impl Series {
-    fn push(&mut self, mut connection: Connection) {
+impl<'a> Series<'a> {
+    fn push(&mut self, mut connection: Connection<'a>) {
         let index = self.0.len();
         let before = self.0.last().map(|last| last.longest);
         let longer = before.filter(|longest| self.0[*longest].last >= connection.last);
@@ -120,7 +127,7 @@ impl Series {
     }
 
     /// The next connection, else one that was there before.
-    fn near(&self, attempt: &Attempt) -> Option<&Proof> {
+    fn near(&self, attempt: &Attempt<'_>) -> Option<&Connection<'a>> {
         let (first, last) = (attempt.first.time, attempt.last.time);
         let next = self.0.partition_point(|connection| connection.first < first);
         let soon = self.0.get(next).filter(|c| c.first.since(last) <= WINDOW);
@@ -128,35 +135,32 @@ impl Series {
             let longest = self.0.get(next.checked_sub(1)?)?.longest;
             Some(&self.0[longest]).filter(|c| first.since(c.last) <= WINDOW)
         };
-        soon.or_else(before).map(|connection| &connection.proof)
+        soon.or_else(before)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::{
-        attempt::number_destinations,
-        testing::{at, attempt},
-    };
+    use crate::verdict::testing::{at, attempt, number_destinations};
 
     const CLIENT: &str = "10.0.0.1";
 
-    fn quic(outcome: Outcome, span: (u64, u64)) -> Attempt {
+    fn quic(outcome: Outcome, span: (u64, u64)) -> Attempt<'static> {
         attempt(CLIENT, "a.example", Some((Transport::Udp, 443)), outcome, span)
     }
 
-    fn tcp(client: &str, name: &str, outcome: Outcome, span: (u64, u64)) -> Attempt {
+    fn tcp(client: &str, name: &str, outcome: Outcome, span: (u64, u64)) -> Attempt<'static> {
         attempt(client, name, Some((Transport::Tcp, 443)), outcome, span)
     }
 
     /// Whether QUIC that failed from second 100 to 105 fell back.
-    fn falls_back(to: Attempt) -> bool {
+    fn falls_back(to: Attempt<'static>) -> bool {
         let mut all = vec![to, quic(Outcome::QuicNoAnswer, (100, 105))];
         all.sort_by_key(|attempt| attempt.first);
         number_destinations(&mut all);
         mark(&mut all);
-        let marked = |a: &Attempt| a.flags.contains(&Flag::TcpFallback);
+        let marked = |a: &Attempt<'_>| a.flags.contains(&Flag::TcpFallback);
         assert!(all.iter().all(|a| !marked(a) || a.result.proof.len() == 2));
         all.iter().any(marked)
     }

@@ -7,6 +7,7 @@ use crate::{
     base::{HostName, Timestamp},
     catalog::Profile,
     decode::{Transport, Tunnel},
+    names::Recall,
     scan::Census,
     verdict::{
         NamedBy, Outcome, Reason, Stage,
@@ -44,13 +45,13 @@ pub struct FlowSummary {
 
 /// All flows of a capture, in the order in which they began.
 pub fn flows<'c>(census: &'c Census, profile: &'c Profile) -> impl Iterator<Item = FlowSummary> {
-    let viewpoint = Viewpoint::new(census, profile);
+    let (viewpoint, naming) = (Viewpoint::new(census, profile), Recall::new(&census.names));
     census.connections.iter().map(move |connection| {
         let client = client_of(connection, profile);
         let (asks, answers) = (connection.key.end(client), connection.key.end(client.other()));
         let tally = &connection.tally;
         let (mine, theirs) = (tally.side(client), tally.side(client.other()));
-        let attempt = viewpoint.destination(connection, client);
+        let attempt = viewpoint.destination(connection, client, &naming);
         FlowSummary {
             client: asks.addr(),
             client_port: asks.port(),

@@ -6,7 +6,7 @@ use crate::{
     base::{HostName, Stamp, Timestamp},
     catalog::Profile,
     flow::{IcmpSeen, Mark},
-    names::{Knowledge, Lookup, Reply},
+    names::{Knowledge, Lookup, LookupKey, Reply},
     scan::{Census, Repeats},
     verdict::{
         NamedBy, Outcome, Reason, Stage,
@@ -35,10 +35,9 @@ struct Path<'p> {
     refused: BTreeMap<(IpAddr, IpAddr), IcmpSeen>,
 }
 
-/// What one client heard about one name: its A and its AAAA lookups.
-#[derive(Default)]
+/// What one client heard about one name: its A and its AAAA lookups, at least one of them.
 struct Heard<'l> {
-    lookups: Vec<(bool, &'l Lookup)>,
+    lookups: &'l [(&'l LookupKey, &'l Lookup)],
 }
 
 /// The lookups that gave no address to connect to.
@@ -50,18 +49,18 @@ pub(super) fn failed(
     census: &Census,
     profile: &Profile,
     watch: impl Fn(IpAddr, Timestamp, Timestamp) -> Watch,
-) -> Vec<Attempt> {
+) -> Vec<Attempt<'static>> {
     let path = Path::new(census, profile);
-    let mut heard: BTreeMap<(IpAddr, &HostName), Heard<'_>> = BTreeMap::new();
-    for (key, lookup) in census.names.lookups() {
-        heard.entry((key.client, &key.name)).or_default().lookups.push((key.v6, lookup));
-    }
-    heard
-        .into_iter()
-        .filter(|((client, name), _)| !is_expansion(*client, name, &census.names, profile))
-        .filter_map(|((client, name), heard)| {
-            let (first, last) = heard.span();
-            heard.attempt(client, name, &path, watch(client, first, last))
+    let lookups = census.names.lookups();
+    let same = |(a, _): &(&LookupKey, _), (b, _): &(&LookupKey, _)| {
+        (a.client, &a.name) == (b.client, &b.name)
+    };
+    let heard = lookups.chunk_by(same).map(|lookups| Heard { lookups });
+    let failed = heard.filter_map(|heard| heard.attempt(&path, &watch));
+    failed
+        .filter(|attempt| {
+            let expands = |name| is_expansion(attempt.client, name, &census.names, profile);
+            !attempt.name.as_ref().is_some_and(expands)
         })
         .collect()
 }
@@ -96,22 +95,22 @@ impl Heard<'_> {
 
     fn attempt(
         &self,
-        client: IpAddr,
-        name: &HostName,
         path: &Path<'_>,
-        watch: Watch,
-    ) -> Option<Attempt> {
-        let outcome = |(v6, lookup): &(bool, &Lookup)| path.outcome(client, *v6, lookup, watch);
-        let results: Vec<_> = self.lookups.iter().map(outcome).collect();
-        let result = results.into_iter().reduce(better).flatten()?;
+        watch: impl Fn(IpAddr, Timestamp, Timestamp) -> Watch,
+    ) -> Option<Attempt<'static>> {
+        let LookupKey { client, name, .. } = self.lookups.first()?.0;
+        let (first, last) = self.span();
+        let watch = watch(*client, first, last);
+        let results = self.lookups.iter().map(|(key, lookup)| path.outcome(key, lookup, watch));
+        let result = results.reduce(better).flatten()?;
         // That a name has no IPv6 address is no failure of who asks for nothing else.
-        if result.outcome == Outcome::DnsNodata && self.lookups.iter().all(|(v6, _)| *v6) {
+        if result.outcome == Outcome::DnsNodata && self.lookups.iter().all(|(key, _)| key.v6) {
             return None;
         }
         let stamps: Vec<Stamp> =
             self.lookups.iter().flat_map(|(_, lookup)| failing_since(lookup)).collect();
         Some(Attempt {
-            client,
+            client: *client,
             name: Some(name.clone()),
             subject: 0,
             named_by: NamedBy::Lookup,
@@ -153,10 +152,10 @@ fn better(a: Option<Result>, b: Option<Result>) -> Option<Result> {
 
 impl Path<'_> {
     /// What became of one lookup; `None` when it gave an address to connect to.
-    fn outcome(&self, client: IpAddr, v6: bool, lookup: &Lookup, watch: Watch) -> Option<Result> {
-        let rtype = if v6 { "AAAA" } else { "A" };
+    fn outcome(&self, key: &LookupKey, lookup: &Lookup, watch: Watch) -> Option<Result> {
+        let rtype = if key.v6 { "AAAA" } else { "A" };
         let Some((reply, stamp)) = decisive_reply(lookup) else {
-            return Some(self.unanswered(client, rtype, lookup, watch));
+            return Some(self.unanswered(key.client, rtype, lookup, watch));
         };
         let (outcome, what) = match reply {
             Reply::Addresses => {

@@ -5,9 +5,11 @@ mod attempt;
 mod fallback;
 mod finding;
 mod flow;
+mod gathered;
 mod inspection;
 mod judge;
 mod lookup;
+mod matched;
 mod outcome;
 mod permit;
 mod repeated;
@@ -16,7 +18,7 @@ mod retry;
 mod testing;
 mod transport;
 
-pub use attempt::{Attempt, Attempts, attempts, client_of};
+pub use attempt::{Again, Attempt, Attempts, attempts, client_of};
 pub use finding::{
     Bytes, Class, DestinationFinding, Evidence, Findings, Flag, NamedBy, Outcomes, RuleCounts,
     RuleFinding, Summary, TargetFinding, Verdict,

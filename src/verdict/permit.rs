@@ -1,10 +1,5 @@
 //! What the firewall's allowlist says of destinations that no rule explains.
 
-use std::{net::IpAddr, rc::Rc};
-
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use crate::{
     allowlist::{Action, Origin, Policy},
     base::HostName,
@@ -16,14 +11,9 @@ use crate::{
 /// Entries shown for one destination.
 const MAX_SHOWN: usize = 5;
 
-/// The allowlist, and what it said before: most attempts repeat others.
-pub(super) struct Permits<'p> {
-    policy: Option<&'p Policy<'p>>,
-    known: HashMap<Asked, Rc<Permit>, RandomState>,
-}
-
-/// Who asks, for which name or address and service.
-type Asked = (IpAddr, Option<HostName>, Option<IpAddr>, Option<(Transport, u16)>);
+/// The allowlist, when there is one.
+#[derive(Clone, Copy)]
+pub(super) struct Permits<'p>(pub(super) Option<&'p Policy<'p>>);
 
 /// What an allowlist says of one destination. Numbers are places in the list.
 pub(super) struct Permit {
@@ -33,26 +23,19 @@ pub(super) struct Permit {
     undecided: Vec<usize>,
 }
 
-impl<'p> Permits<'p> {
-    pub(super) fn new(policy: Option<&'p Policy<'p>>) -> Self {
-        Self { policy, known: HashMap::default() }
-    }
-
+impl Permits<'_> {
     /// What the allowlist says of an attempt, if that was for this name. `None` without a list.
-    pub(super) fn of(&mut self, attempt: &Attempt, name: Option<&HostName>) -> Option<Rc<Permit>> {
-        let policy = self.policy?;
-        let asked = (attempt.client, name.cloned(), attempt.addr, attempt.service);
-        let decide = || Rc::new(Permit::new(policy, attempt, name));
-        Some(Rc::clone(self.known.entry(asked).or_insert_with(decide)))
+    pub(super) fn of(self, attempt: &Attempt<'_>, name: Option<&HostName>) -> Option<Permit> {
+        Some(Permit::new(self.0?, attempt, name))
     }
 
     /// The entries that made these attempts what they are: those that allow, and those that can't
     /// be compared.
     pub(super) fn shown<'m>(
-        &self,
+        self,
         permits: impl Iterator<Item = &'m Permit> + Clone,
     ) -> (Vec<Origin>, Vec<Origin>) {
-        let Some(policy) = self.policy else { return Default::default() };
+        let Some(policy) = self.0 else { return Default::default() };
         let origins = |mut numbers: Vec<usize>| {
             numbers.sort_unstable();
             numbers.dedup();
@@ -66,7 +49,7 @@ impl<'p> Permits<'p> {
 }
 
 impl Permit {
-    fn new(policy: &Policy<'_>, attempt: &Attempt, name: Option<&HostName>) -> Self {
+    fn new(policy: &Policy<'_>, attempt: &Attempt<'_>, name: Option<&HostName>) -> Self {
         let client = attempt.client;
         let (entry, maybe) = match (attempt.service, name) {
             (Some((transport, port)), name) => {

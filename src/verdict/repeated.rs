@@ -7,16 +7,16 @@ use hashbrown::HashMap;
 
 use crate::{
     base::HostName,
+    names::Recall,
     scan::{Kind, Visit},
-    verdict::attempt::{
-        Again, Attempts, Try, Viewpoint, client_of, is_local, is_proxy, is_sinkhole,
-    },
+    verdict::attempt::{Again, Attempts, Viewpoint, client_of, is_local, is_proxy, is_sinkhole},
 };
 
 /// The connections of a kind, on their way to attempts.
-pub(super) struct Repeated<'r> {
-    kind: &'r Kind,
+pub(super) struct Repeated<'r, 'c> {
+    kind: &'c Kind,
     viewpoint: &'r Viewpoint<'r>,
+    naming: &'r Recall<'c>,
     /// True when each has to be looked at by itself.
     is_special: bool,
 }
@@ -41,23 +41,27 @@ struct Alike {
     last: Option<(Traits, usize)>,
 }
 
-impl<'r> Repeated<'r> {
-    pub(super) fn new(kind: &'r Kind, viewpoint: &'r Viewpoint<'r>) -> Self {
+impl<'r, 'c> Repeated<'r, 'c> {
+    pub(super) fn new(
+        kind: &'c Kind,
+        viewpoint: &'r Viewpoint<'r>,
+        naming: &'r Recall<'c>,
+    ) -> Self {
         let profile = viewpoint.profile;
         let is_resigned = |(issuer, _): (&str, bool)| viewpoint.inspection.is_resigned(issuer);
         let is_special = kind.is_tunnelled()
             || is_proxy(kind.server, profile)
             || is_sinkhole(kind.server.addr(), profile)
             || kind.certificate().is_some_and(is_resigned);
-        Self { kind, viewpoint, is_special }
+        Self { kind, viewpoint, naming, is_special }
     }
 
-    pub(super) fn attempts(&self, visits: &[Visit], found: &mut Attempts) {
+    pub(super) fn attempts(&self, visits: &'c [Visit], found: &mut Attempts<'c>) {
         let mut alike = Alike::default();
         let serves = is_local(self.kind.server.addr(), self.viewpoint.profile);
         for visit in visits {
             if self.is_special || self.is_reversed(visit) {
-                self.viewpoint.attempts(&self.kind.connection(visit), found);
+                self.viewpoint.attempts(&self.kind.connection(visit), self.naming, found);
             } else if serves && !is_local(visit.client.addr(), self.viewpoint.profile) {
                 found.inbound_flows += u64::from(visit.repeats.connections);
             } else {
@@ -75,22 +79,19 @@ impl<'r> Repeated<'r> {
         }
     }
 
-    fn add(&self, visit: &Visit, alike: &mut Alike, found: &mut Attempts) {
+    fn add(&self, visit: &'c Visit, alike: &mut Alike, found: &mut Attempts<'c>) {
         let client = visit.client.addr();
         let server = self.kind.server.addr();
-        let candidates = self.viewpoint.naming.candidates(client, server, visit.first.time);
+        let candidates = self.naming.candidates(client, server, visit.first.time);
         let traits = self.traits(visit, client, &candidates.names, candidates.other_client);
         let Some(at) = alike.find(&traits) else {
             alike.note(traits, found.all.len());
-            return self.viewpoint.attempts(&self.kind.connection(visit), found);
+            return self.viewpoint.attempts(&self.kind.connection(visit), self.naming, found);
         };
         let attempt = &mut found.all[at];
         attempt.bytes.out += visit.bytes[0];
         attempt.bytes.inward += visit.bytes[1];
-        let (first, last) = (visit.began(self.kind), visit.last.time);
-        let (repeats, proof) = (visit.repeats, visit.proof(self.kind));
-        let tried = Try { first, client, last, repeats };
-        attempt.again.push(Again { tried, proof, candidates: candidates.names });
+        attempt.again.push(Again { kind: self.kind, visit, candidates: candidates.names });
     }
 
     fn traits(

@@ -17,8 +17,8 @@ use crate::{
 /// connection that began side by side with it or soon after. One that began long before says
 /// nothing about what a firewall lets through now.
 ///
-/// Takes attempts in the order in which they began, with their destinations numbered.
-pub(super) fn mark(all: &mut [Attempt]) {
+/// Takes attempts with their destinations numbered, all on a destination among them.
+pub(super) fn mark(all: &mut [Attempt<'_>]) {
     let made_good: Vec<_> = {
         let successes = Successes::new(all);
         all.iter().map(|attempt| attempt.is_blocked() && successes.make_good(attempt)).collect()
@@ -46,12 +46,12 @@ struct Successes {
 }
 
 impl Successes {
-    fn new(all: &[Attempt]) -> Self {
+    fn new(all: &[Attempt<'_>]) -> Self {
         let failing: HashSet<u32, RandomState> =
             all.iter().filter(|attempt| attempt.is_blocked()).map(|a| a.subject).collect();
         let mut began: HashMap<_, Vec<_>, RandomState> = HashMap::default();
         let wanted =
-            |attempt: &&Attempt| attempt.is_reached() && failing.contains(&attempt.subject);
+            |attempt: &&Attempt<'_>| attempt.is_reached() && failing.contains(&attempt.subject);
         for attempt in all.iter().filter(wanted) {
             for Try { first, client, .. } in attempt.tries() {
                 for service in [attempt.service, None] {
@@ -66,7 +66,7 @@ impl Successes {
         Self { began }
     }
 
-    fn make_good(&self, failing: &Attempt) -> bool {
+    fn make_good(&self, failing: &Attempt<'_>) -> bool {
         let (first, last) = (failing.first.time, failing.last.time);
         let own = Who::Client(failing.client);
         // A client of two families has two addresses: here they must be close to belong together.
@@ -76,7 +76,7 @@ impl Successes {
     }
 
     /// Whether one began in the span, or side by side with its beginning.
-    fn within(&self, failing: &Attempt, who: Who, (from, to): (Timestamp, Timestamp)) -> bool {
+    fn within(&self, failing: &Attempt<'_>, who: Who, (from, to): (Timestamp, Timestamp)) -> bool {
         let key = (failing.subject, failing.service, who);
         let Some(began) = self.began.get(&key) else { return false };
         let at = began.partition_point(|time| *time < from && from.since(*time) > SIDE_BY_SIDE);
@@ -91,15 +91,14 @@ mod tests {
         base::HostName,
         verdict::{
             Outcome::{self, *},
-            attempt::number_destinations,
-            testing::{at, attempt},
+            testing::{at, attempt, number_destinations},
         },
     };
 
     const TLS: Option<(Transport, u16)> = Some((Transport::Tcp, 443));
 
     /// Whether a TLS attempt that failed from second 100 to 110 is made good by another one.
-    fn made_good(by: Attempt) -> bool {
+    fn made_good(by: Attempt<'static>) -> bool {
         let failing = attempt("10.0.0.1", "a.example", TLS, TlsReset, (100, 110));
         let mut all = vec![by, failing];
         all.sort_by_key(|attempt| attempt.first);
@@ -109,7 +108,7 @@ mod tests {
         all.iter().any(|attempt| attempt.made_good)
     }
 
-    fn tls(client: &str, outcome: Outcome, span: (u64, u64)) -> Attempt {
+    fn tls(client: &str, outcome: Outcome, span: (u64, u64)) -> Attempt<'static> {
         attempt(client, "a.example", TLS, outcome, span)
     }
 

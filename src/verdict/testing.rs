@@ -4,7 +4,11 @@ use crate::{
     base::{FrameId, HostName, Stamp, Timestamp},
     decode::Transport,
     scan::Repeats,
-    verdict::{NamedBy, Outcome, Proof, Reason, Result, Stage, attempt::Attempt, finding::Bytes},
+    verdict::{
+        NamedBy, Outcome, Proof, Reason, Result, Stage,
+        attempt::{Attempt, Destinations},
+        finding::Bytes,
+    },
 };
 
 /// A stamp at this second.
@@ -20,7 +24,7 @@ pub(super) fn attempt(
     service: Option<(Transport, u16)>,
     outcome: Outcome,
     (first, last): (u64, u64),
-) -> Attempt {
+) -> Attempt<'static> {
     let reason = (outcome == Outcome::Inconclusive).then_some(Reason::CaptureEnded);
     let proof = vec![Proof { stamp: at(last), detail: "shown".into() }];
     let stage = outcome.stage().unwrap_or(Stage::Udp);
@@ -40,5 +44,13 @@ pub(super) fn attempt(
         repeats: Repeats::default(),
         made_good: false,
         again: Vec::new(),
+    }
+}
+
+/// Numbers their destinations.
+pub(super) fn number_destinations(all: &mut [Attempt<'_>]) {
+    let mut destinations = Destinations::default();
+    for attempt in all {
+        attempt.subject = destinations.number(attempt);
     }
 }

@@ -6,6 +6,7 @@ pub mod packets;
 
 use std::{
     fs,
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -188,7 +189,12 @@ impl Setting {
             dropped: None,
             truncated: None,
         };
-        Report::new(&[stats], census, used, judge_with(census, &self.site, policy))
+        Report::new(
+            &[stats],
+            census,
+            used,
+            judge_with(census, &self.site, policy, NonZeroUsize::MIN),
+        )
     }
 }
 

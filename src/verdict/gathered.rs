@@ -1,0 +1,194 @@
+//! Attempts on one thing: how often it was tried, what became of it, what shows that.
+
+use std::{net::IpAddr, time::Duration};
+
+use crate::{
+    base::Timestamp,
+    scan::TRY_GAP,
+    verdict::{
+        Evidence, Flag, Meaning, Outcome, Proof, Stage, Verdict,
+        attempt::{Attempt, Try},
+        finding::Outcomes,
+        matched::Matched,
+    },
+};
+
+/// Tries over IPv4 and IPv6 that begin within this time are one. RFC 8305 section 5 recommends
+/// 250 ms between them.
+const FAMILY_WINDOW: Duration = Duration::from_secs(3);
+
+/// Evidence shown for one finding.
+const MAX_EVIDENCE: usize = 6;
+
+/// Attempts on one thing, gathered: for evidence, in the order in which they began.
+#[derive(Default)]
+pub(super) struct Gathered<'a> {
+    pub(super) matched: Vec<&'a Matched<'a>>,
+}
+
+impl<'a> Gathered<'a> {
+    pub(super) fn attempts(&self) -> impl Iterator<Item = &'a Attempt<'a>> {
+        self.matched.iter().map(|one| one.attempt)
+    }
+
+    /// All tries, those of each client together, in the order in which they began.
+    pub(super) fn tries(&self) -> Vec<Tries> {
+        let each = |attempt: &'a Attempt<'a>| attempt.tries().map(|one| Tries::new(attempt, one));
+        let mut all: Vec<_> = self.attempts().flat_map(each).collect();
+        all.sort_unstable_by_key(|one| (one.subject, one.client, one.first, one.last));
+        all
+    }
+
+    /// The verdict over all attempts. QUIC without a fallback to TCP is as blocked as the rest.
+    pub(super) fn verdict_with_fallback(&self) -> Verdict {
+        let fell_back = |one: &&Matched<'_>| one.attempt.flags.contains(&Flag::TcpFallback);
+        match self.verdict() {
+            Verdict::Blocked if self.matched.iter().any(fell_back) => Verdict::Degraded,
+            verdict => verdict,
+        }
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        let any = |fits: fn(&Attempt<'a>) -> bool| self.attempts().any(fits);
+        let reached = any(Attempt::is_reached);
+        let blocked = any(|attempt| attempt.is_blocked() && !attempt.made_good);
+        let made_good = any(|attempt| attempt.made_good);
+        match (reached, blocked) {
+            (true, true) => Verdict::Degraded,
+            (true, false) => Verdict::Reachable,
+            (false, true) if any(|attempt| attempt.is_blocked() && attempt.reason().is_some()) => {
+                Verdict::Inconclusive
+            }
+            (false, true) => Verdict::Blocked,
+            (false, false) if made_good => Verdict::Degraded,
+            (false, false) if self.matched.is_empty() => Verdict::NotExercised,
+            (false, false) => Verdict::Inconclusive,
+        }
+    }
+
+    pub(super) fn outcomes(&self) -> Outcomes {
+        let mut outcomes = Outcomes::new();
+        for matched in &self.matched {
+            *outcomes.entry(matched.attempt.result.outcome).or_default() += matched.attempt.count();
+        }
+        outcomes
+    }
+
+    /// The attempts that make the verdict what it is.
+    pub(super) fn decisive(&self, verdict: Verdict) -> impl Iterator<Item = &'a Attempt<'a>> {
+        let wanted = match verdict {
+            Verdict::Blocked | Verdict::Degraded => Meaning::Blocked,
+            Verdict::Reachable => Meaning::Reached,
+            _ => Meaning::Open,
+        };
+        let fits = move |attempt: &&Attempt<'_>| attempt.result.outcome.meaning() == wanted;
+        self.matched.iter().map(|matched| matched.attempt).filter(fits)
+    }
+
+    pub(super) fn evidence(&self, verdict: Verdict) -> Vec<Evidence> {
+        let mut shown = Vec::new();
+        // What fails is worth a look also where something else succeeded, or may have.
+        let also = matches!(verdict, Verdict::Reachable | Verdict::Inconclusive);
+        let failing = also.then(|| self.decisive(Verdict::Degraded));
+        for attempts in [failing.map(earliest), Some(earliest(self.decisive(verdict)))] {
+            for (outcome, proofs) in attempts.into_iter().flatten() {
+                shown.extend(proofs.iter().map(|proof| Evidence::new(outcome, proof)));
+            }
+        }
+        shown.truncate(MAX_EVIDENCE);
+        shown
+    }
+
+    /// The furthest stage that the decisive attempts got to.
+    pub(super) fn stage(&self, verdict: Verdict) -> Option<Stage> {
+        self.decisive(verdict).map(|attempt| attempt.result.stage).max()
+    }
+}
+
+/// Of the earliest tries, in order, what became of them and what proves it. No more than are shown.
+/// Takes attempts in the order in which they began.
+fn earliest<'a>(
+    attempts: impl Iterator<Item = &'a Attempt<'a>>,
+) -> impl Iterator<Item = (Outcome, Vec<Proof>)> {
+    // Each has a try that is before all of later attempts.
+    let attempts = attempts.take(MAX_EVIDENCE);
+    let first = |attempt: &'a Attempt<'a>| {
+        let tries = attempt.tries().take(MAX_EVIDENCE).enumerate();
+        tries.map(move |(place, tried)| (tried.first, tried.client, attempt, place))
+    };
+    let mut all: Vec<_> = attempts.flat_map(first).collect();
+    all.sort_by_key(|(first, client, ..)| (*first, *client));
+    all.truncate(MAX_EVIDENCE);
+    all.into_iter().map(|(.., attempt, place)| (attempt.result.outcome, attempt.proofs(place)))
+}
+
+/// Tries of one client to reach one destination.
+pub(super) struct Tries {
+    subject: u32,
+    pub(super) client: IpAddr,
+    pub(super) first: Timestamp,
+    pub(super) last: Timestamp,
+    reached: bool,
+    /// How many they are.
+    count: u64,
+}
+
+impl Tries {
+    fn new(attempt: &Attempt<'_>, Try { first, client, last, repeats }: Try) -> Self {
+        let (subject, reached) = (attempt.subject, attempt.is_reached());
+        let (first, count) = (first.time, u64::from(repeats.tries));
+        Self { subject, client, first, last, reached, count }
+    }
+
+    /// True when `next`, which begins no sooner, belongs to it.
+    fn goes_on(&self, next: &Self) -> bool {
+        (self.subject, self.client) == (next.subject, next.client)
+            && next.first.since(self.last) <= TRY_GAP
+    }
+
+    fn add(&mut self, next: &Self) {
+        // Of several that one stands for, the times in between aren't known: what overlaps is taken to
+        // have happened side by side.
+        self.count = match (next.first <= self.last, next.last <= self.last) {
+            (true, true) if self.count == 1 => 1,
+            (true, _) => self.count.max(next.count),
+            (false, _) => self.count + next.count - 1,
+        };
+        self.last = self.last.max(next.last);
+        self.reached |= next.reached;
+    }
+
+    /// How many times something was tried: what follows each other closely is one, each client's apart.
+    /// Takes all tries in the order of [`Gathered::tries`].
+    pub(super) fn count(mut all: Vec<Self>) -> u64 {
+        all.dedup_by(|next, chain| {
+            let goes_on = chain.goes_on(next);
+            if goes_on {
+                chain.add(next);
+            }
+            goes_on
+        });
+        count_chains(&all)
+    }
+}
+
+/// A client with two address families tries both and keeps what answers first (RFC 8305): what
+/// fails over one while the other succeeds is part of the same try.
+fn count_chains(chains: &[Tries]) -> u64 {
+    let mut reached: Vec<_> = chains
+        .iter()
+        .filter(|chain| chain.reached)
+        .map(|chain| (chain.subject, chain.client.is_ipv6(), chain.first))
+        .collect();
+    reached.sort_unstable();
+    let is_part_of_another = |chain: &Tries| {
+        let (subject, other, first) = (chain.subject, chain.client.is_ipv4(), chain.first);
+        let at = reached.partition_point(|one| *one < (subject, other, first.minus(FAMILY_WINDOW)));
+        let near = |&(s, v6, time): &(u32, bool, Timestamp)| {
+            (s, v6) == (subject, other) && time.since(first) <= FAMILY_WINDOW
+        };
+        reached.get(at).is_some_and(near)
+    };
+    let own = chains.iter().filter(|chain| chain.reached || !is_part_of_another(chain));
+    own.map(|chain| chain.count).sum()
+}
