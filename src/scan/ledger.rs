@@ -108,6 +108,11 @@ impl Ledger {
         }
     }
 
+    /// Whether a connection is one that [`Ledger::fold`] folds.
+    pub(super) fn folds(connection: &Connection) -> bool {
+        Visit::of(connection).is_some()
+    }
+
     /// Forgets all beyond a number of connections, and tells how many those are.
     pub(super) fn truncate(&mut self, limit: usize) -> u64 {
         let excess = self.len().saturating_sub(limit);
@@ -215,6 +220,11 @@ impl Visit {
             stamps,
         };
         Some((kind, visit))
+    }
+
+    /// The key of its flow.
+    pub(super) fn key(&self, kind: &Kind) -> FlowKey {
+        FlowKey::new(kind.transport, self.client, kind.server).0
     }
 
     /// The stamps of what proves the success, in order: as many as there are proofs.

@@ -12,6 +12,7 @@
 //!   neighbouring packets say, never by what a table happens to hold.
 
 mod backing;
+mod beside;
 mod heard;
 mod held;
 mod ledger;
