@@ -58,6 +58,8 @@ pub(super) struct Live {
     counted: [u32; 3],
     kernel: KernelStats,
     notes: Vec<String>,
+    /// Frames before aren't handed out.
+    since: Timestamp,
 }
 
 /// How long the kernel gathers frames before it hands them over. Immediate mode isn't used: it
@@ -123,7 +125,8 @@ impl Live {
         let unit = if nanoseconds { 1 } else { 1000 };
         let (counted, kernel) = Default::default();
         let name = name.to_owned();
-        Ok(Self { name, handle, link, unit, input, tally: before, counted, kernel, notes })
+        let since = Timestamp::default();
+        Ok(Self { name, handle, link, unit, input, tally: before, counted, kernel, notes, since })
     }
 
     /// Hands out frames that the kernel has ready, about `max` of them at most, and tells how many
@@ -137,26 +140,30 @@ impl Live {
         max: usize,
         mut on_frame: impl FnMut(Frame<'_>),
     ) -> Result<usize, SourceError> {
-        let Self { handle, link, unit, input, tally, .. } = self;
+        let Self { handle, link, unit, input, tally, since, .. } = self;
         let result = handle.dispatch(Some(max), |packet| {
             let frame = frame(&packet, *link, *unit, FrameId::new(*input, tally.frames + 1));
-            tally.count(&frame);
-            on_frame(frame);
+            if frame.stamp.time >= *since {
+                tally.count(&frame);
+                on_frame(frame);
+            }
         });
         result.map_err(|error| self.ended(error))
     }
 
-    /// The next frame, if the kernel has one ready.
+    /// The next frame, if the kernel has one ready. Whether it counts says [`Live::counts`].
     ///
     /// # Errors
     ///
     /// When the interface went away.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, SourceError> {
-        let Self { name, handle, link, unit, input, tally, .. } = self;
+        let Self { name, handle, link, unit, input, tally, since, .. } = self;
         match handle.next_packet() {
             Ok(packet) => {
                 let frame = frame(&packet, *link, *unit, FrameId::new(*input, tally.frames + 1));
-                tally.count(&frame);
+                if frame.stamp.time >= *since {
+                    tally.count(&frame);
+                }
                 Ok(Some(frame))
             }
             Err(Error::TimeoutExpired | Error::NoMorePackets) => Ok(None),
@@ -178,6 +185,29 @@ impl Live {
         self.kernel.if_dropped += more(2);
         self.counted = now;
         Ok(self.kernel)
+    }
+
+    /// Hands out nothing until [`Live::begin`].
+    pub(super) fn hold(&mut self) {
+        self.since = Timestamp::from_nanos(u64::MAX);
+    }
+
+    /// Hands out what is captured from now on, and forgets what the kernel counted before.
+    pub(super) fn begin(&mut self, since: Timestamp) {
+        if self.kernel_stats().is_ok() {
+            self.kernel = KernelStats::default();
+        }
+        self.since = since;
+    }
+
+    /// False until [`Live::begin`].
+    pub(super) fn has_begun(&self) -> bool {
+        self.since < Timestamp::from_nanos(u64::MAX)
+    }
+
+    /// Whether a frame of a time is handed out.
+    pub(super) fn counts(&self, time: Timestamp) -> bool {
+        time >= self.since
     }
 
     /// What was asked for and can't be had, and what that costs.

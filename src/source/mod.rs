@@ -9,6 +9,8 @@ mod capture;
 mod carrier;
 mod classic;
 mod error;
+#[cfg(feature = "capture")]
+mod fanout;
 mod format;
 mod frame;
 mod inputs;
@@ -21,6 +23,10 @@ mod prefilter;
 mod records;
 #[cfg(feature = "capture")]
 mod rings;
+#[cfg(all(feature = "capture", target_os = "linux"))]
+mod sockopt;
+#[cfg(all(feature = "capture", target_os = "linux"))]
+mod spread;
 mod stats;
 mod stream;
 mod stretch;
