@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use egress_auditor::{
     scan::Limits,
-    source::{LiveOptions, Rings, SourceError},
+    source::{Cutoff, LiveOptions, Rings, SourceError},
 };
 
 /// Which interfaces to capture on, and how.
@@ -65,8 +65,9 @@ impl LiveArgs {
     }
 
     /// Bounds of the scan, from the memory that it may take with so many rings.
-    pub(super) fn limits(&self, rings: usize) -> anyhow::Result<Limits> {
-        let buffers = u64::from(self.buffer_size) * (self.interface.len() * rings) as u64;
+    pub(super) fn limits(&self, rings: usize, cutoff: bool) -> anyhow::Result<Limits> {
+        let each = u64::from(self.buffer_size) + if cutoff { CUTOFF } else { 0 };
+        let buffers = each * (self.interface.len() * rings) as u64;
         let memory = self.memory.unwrap_or(DEFAULT_MEMORY.max(2 * buffers));
         match limits(memory, buffers) {
             Some(limits) => Ok(limits),
@@ -81,13 +82,18 @@ impl LiveArgs {
 
     /// Starts to capture, on so many rings if that is possible. Says on standard error what can't be
     /// had.
-    pub(super) fn open(&self, rings: usize) -> Result<Vec<Rings>, SourceError> {
+    pub(super) fn open(
+        &self,
+        rings: usize,
+        cutoff: Option<Cutoff>,
+    ) -> Result<Vec<Rings>, SourceError> {
         let options = LiveOptions {
             snap_len: self.snaplen,
             buffer: self.buffer_size,
             promiscuous: self.promiscuous,
             filter: self.filter.clone(),
             prefilter: self.prefilter,
+            cutoff,
         };
         let rings = Rings::open_beside(&self.interface, &options, rings)?;
         // The others' are the same.
@@ -100,6 +106,9 @@ impl LiveArgs {
 
 /// What it may take when nobody says.
 const DEFAULT_MEMORY: u64 = 1 << 30;
+
+/// What the kernel's table of a cut-off takes.
+const CUTOFF: u64 = 12 << 20;
 
 /// What the program takes before it has seen a frame.
 const BASE: u64 = 32 << 20;
@@ -135,7 +144,7 @@ fn limits(memory: u64, buffers: u64) -> Option<Limits> {
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Bytes, or with K, M or G, of a buffer.
-fn size(text: &str) -> Result<u32, String> {
+pub(super) fn size(text: &str) -> Result<u32, String> {
     let bytes = u32::try_from(bytes(text)?).ok().filter(|&bytes| i32::try_from(bytes).is_ok());
     bytes.ok_or_else(|| "at most 2047M".to_owned())
 }

@@ -182,7 +182,7 @@ mod tests {
             truncated: None,
         };
         let kernel = KernelStats::default();
-        let live = LiveStats { input, kernel, gaps: Vec::new(), gap_count: 0 };
+        let live = LiveStats { input, kernel, gaps: Vec::new(), gap_count: 0, cut: None };
         metrics(&[live], Some(&report))
     }
 

@@ -14,7 +14,8 @@ use std::{
 
 use egress_auditor::{
     base::{FrameId, Stamp, Timestamp},
-    flow::Endpoint,
+    decode::Transport,
+    flow::{Endpoint, FlowKey},
     scan::{Census, Limits, Partial, Place, Scanner},
     source::{Frame, InputStats, LiveStats, Rings, SourceError},
 };
@@ -109,6 +110,9 @@ pub(super) struct Seen {
 
 /// Clocks, and the order in which frames are stamped and counted, may differ by so much.
 const LATE: Duration = Duration::from_secs(1);
+
+/// How often a cut-off is asked for what it kept; more often than flows end that were idle for long.
+const ASK: Duration = Duration::from_secs(10);
 
 /// How much ahead of its end a window is announced: above the time that a ring is read late. Less for
 /// short ones.
@@ -214,13 +218,17 @@ impl Reader<'_> {
         let Crew { shared, stop, .. } = *self.crew;
         let _ending = Ending(stop);
         let mut result = Ok(());
-        let mut shown = Instant::now();
+        let (mut shown, mut asked) = (Instant::now(), Instant::now());
         shared.set_live(self.ring, rings.stats());
         while !stop.load(Ordering::Relaxed) && result.is_ok() {
             result = rings.turn(PATIENCE, |frame| self.frame(frame)).map(drop);
             self.heed_time(rings.horizon());
             self.heed_changes();
             shared.beat(self.ring);
+            if asked.elapsed() >= ASK {
+                asked = Instant::now();
+                self.ask(&mut rings);
+            }
             if shown.elapsed() >= Duration::from_secs(1) {
                 shown = Instant::now();
                 self.look(&rings);
@@ -232,9 +240,21 @@ impl Reader<'_> {
         }
         stop.store(true, Ordering::Relaxed);
         rings.drain(|frame| self.frame(frame));
+        self.ask(&mut rings);
         self.look(&rings);
         self.finish(&rings);
         result
+    }
+
+    /// Adds what a cut-off kept in the kernel to the connections that it belongs to.
+    fn ask(&mut self, rings: &mut Rings) {
+        let Some(scanner) = &mut self.scanner else { return };
+        rings.ask(|cut| {
+            let transport = if cut.udp { Transport::Udp } else { Transport::Tcp };
+            let [from, to] = [cut.from, cut.to].map(|end| Endpoint::new(end.ip(), end.port()));
+            let (key, side) = FlowKey::new(transport, from, to);
+            scanner.uncaptured(&key, side, cut.packets, cut.bytes)
+        });
     }
 
     /// Looks at what the interfaces counted. What was lost since the look before was lost after the

@@ -19,16 +19,16 @@ use anyhow::{Context, anyhow};
 use egress_auditor::{
     allowlist::{Allowlist, Policy},
     catalog::Site,
-    flow::Endpoint,
-    report::{GapSpan, LiveInput, Report},
-    source::{Gap, InputStats, LiveStats, addresses},
+    flow::{BUDGET, Endpoint},
+    report::{CutOff, GapSpan, LiveInput, Report},
+    source::{Cut, Cutoff, Gap, InputStats, LiveStats, addresses},
 };
 
 use super::{
     EXIT_ERROR, audit,
     delta::WindowLine,
     listen::ListenArgs,
-    live::PATIENCE,
+    live::{PATIENCE, size},
     read::{dropped, stop_on_signals},
     reader::{Crew, Gathering, Piece, Seen, Snapshot},
     sandbox::SandboxArgs,
@@ -66,6 +66,16 @@ pub(super) struct WatchArgs {
         requires = "interface", conflicts_with = "files"
     )]
     rings: u8,
+
+    /// Let the kernel count what comes late in TCP and UDP flows instead of handing it over, with -i:
+    /// what follows the first 64K (or SIZE) of payload of each direction, but for ends of connections.
+    /// Verdicts, names and counts of bytes stay. For links that are too fast otherwise. Needs
+    /// CAP_BPF (root has it) and Linux 5.11.
+    #[arg(
+        long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "64K",
+        value_parser = cutoff, requires = "interface", conflicts_with_all = ["files", "filter", "prefilter"]
+    )]
+    cutoff: Option<u32>,
 
     #[command(flatten)]
     listen: ListenArgs,
@@ -106,8 +116,11 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
     let (site, list) = load(args, &own)?;
     let state = args.watch.state.as_deref().map(|path| State::open(path, args)).transpose()?;
-    let limits = live.limits(args.watch.rings.into())?;
-    let rings = live.open(args.watch.rings.into())?;
+    let limits = live.limits(args.watch.rings.into(), args.watch.cutoff.is_some())?;
+    // What resolvers on unusual ports say isn't bulk.
+    let whole = resolvers(site.profile()).iter().map(|resolver| resolver.port()).collect();
+    let cutoff = args.watch.cutoff.map(|limit| Cutoff { limit, whole });
+    let rings = live.open(args.watch.rings.into(), cutoff)?;
     let earlier = args.output.baseline()?;
     let output = args.output.output.as_deref().map(Output::open).transpose()?;
     let listener = args.watch.listen.open()?;
@@ -118,7 +131,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let mut files = args.site.files(site.profile());
     files.extend(args.permitted.files());
     let written = args.watch.state.as_deref();
-    args.watch.sandbox.enter(&files, written)?;
+    args.watch.sandbox.enter(&files, written, args.watch.cutoff.is_some())?;
     let (mut state, before) = state.unzip();
     if let (Some(state), Some(before)) = (&mut state, &before) {
         state.write(before).context("--state: cannot go on without")?;
@@ -327,6 +340,12 @@ impl Court<'_> {
             prefilter: live.prefilter,
             gaps: stats.gaps.iter().map(span).collect(),
             gap_count: stats.gap_count,
+            cutoff: stats.cut.map(|Cut { limit, frames, bytes, accounted }| CutOff {
+                limit,
+                frames,
+                bytes,
+                uncounted: bytes.saturating_sub(accounted),
+            }),
         };
         SavedInput { stats: stats.input.clone(), live: Some(told) }
     }
@@ -420,6 +439,16 @@ fn reload_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&reload))
         .context("cannot handle signals")?;
     Ok(reload)
+}
+
+/// A number of bytes that a cut-off may let through.
+fn cutoff(text: &str) -> Result<u32, String> {
+    match size(text)? {
+        bytes if bytes < BUDGET => {
+            Err("at least 64K: so much of each direction is read".to_owned())
+        }
+        bytes => Ok(bytes),
+    }
 }
 
 /// A number with `s`, `m` or `h`.

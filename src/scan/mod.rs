@@ -26,6 +26,7 @@ mod sound;
 mod talk;
 mod thin;
 mod times;
+mod uncaptured;
 
 pub use backing::Backing;
 pub use ledger::{Kind, Visit};

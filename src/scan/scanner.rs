@@ -95,7 +95,7 @@ pub enum Place {
 pub struct Scanner {
     /// `None` before the first frame.
     decoder: Option<Decoder>,
-    table: Table<Part>,
+    pub(super) table: Table<Part>,
     partial: Partial,
     limits: Limits,
 }

@@ -93,7 +93,7 @@ fn join(live: &Live, id: Option<u16>) -> io::Result<u16> {
         PACKET_FANOUT, PACKET_FANOUT_CBPF, PACKET_FANOUT_DATA, PACKET_FANOUT_FLAG_UNIQUEID,
     };
 
-    use super::{sockopt, spread};
+    use super::{kernel, spread};
 
     let fd = live.as_fd();
     // No PACKET_FANOUT_FLAG_ROLLOVER: a full ring loses frames, which shows. Elsewhere they would be
@@ -101,13 +101,13 @@ fn join(live: &Live, id: Option<u16>) -> io::Result<u16> {
     // fragments put together, as they were on the wire.
     let how = |flags: u32| (PACKET_FANOUT_CBPF | flags) << 16;
     match id {
-        Some(id) => sockopt::set(fd, PACKET_FANOUT, (how(0) | u32::from(id)) as i32)?,
+        Some(id) => kernel::set(fd, PACKET_FANOUT, (how(0) | u32::from(id)) as i32)?,
         None => {
-            sockopt::set(fd, PACKET_FANOUT, how(PACKET_FANOUT_FLAG_UNIQUEID) as i32)?;
-            sockopt::set_program(fd, PACKET_FANOUT_DATA, &spread::program())?;
+            kernel::set(fd, PACKET_FANOUT, how(PACKET_FANOUT_FLAG_UNIQUEID) as i32)?;
+            kernel::set_program(fd, PACKET_FANOUT_DATA, &spread::program())?;
         }
     }
-    Ok(sockopt::get(fd, PACKET_FANOUT)? as u16)
+    Ok(kernel::get(fd, PACKET_FANOUT)? as u16)
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -4,7 +4,10 @@ use pcap::{Active, Capture, Device, Error, Packet, Precision};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, LinkType, SourceError, prefilter::prefilter, stats::Tally};
+use super::{
+    Cut, CutFlow, Cutoff, Frame, LinkType, SourceError, cutoff::Attached, prefilter::prefilter,
+    stats::Tally,
+};
 use crate::base::{FrameId, Stamp, Timestamp};
 
 /// How to capture.
@@ -20,6 +23,8 @@ pub struct LiveOptions {
     pub filter: Option<String>,
     /// Let the kernel drop the bulk of downloads too: see [`prefilter`].
     pub prefilter: bool,
+    /// Let the kernel count what comes late in flows, and not hand it over. In the place of any filter.
+    pub cutoff: Option<Cutoff>,
 }
 
 impl Default for LiveOptions {
@@ -31,6 +36,7 @@ impl Default for LiveOptions {
             promiscuous: false,
             filter: None,
             prefilter: false,
+            cutoff: None,
         }
     }
 }
@@ -60,6 +66,7 @@ pub(super) struct Live {
     notes: Vec<String>,
     /// Frames before aren't handed out.
     since: Timestamp,
+    cutoff: Option<Attached>,
 }
 
 /// How long the kernel gathers frames before it hands them over. Immediate mode isn't used: it
@@ -122,11 +129,22 @@ impl Live {
             }
         }
         let link = LinkType::from_header(handle.get_datalink().0.unsigned_abs());
+        let cutoff = options.cutoff.as_ref().and_then(|cutoff| {
+            let attached = cut_off(&handle, link, options.snap_len, cutoff);
+            attached
+                .inspect_err(|error| {
+                    notes.push(format!(
+                        "no cut-off ({error}): every frame is handed over, and costs its time"
+                    ));
+                })
+                .ok()
+        });
         let unit = if nanoseconds { 1 } else { 1000 };
         let (counted, kernel) = Default::default();
         let name = name.to_owned();
         let since = Timestamp::default();
-        Ok(Self { name, handle, link, unit, input, tally: before, counted, kernel, notes, since })
+        let tally = before;
+        Ok(Self { name, handle, link, unit, input, tally, counted, kernel, notes, since, cutoff })
     }
 
     /// Hands out frames that the kernel has ready, about `max` of them at most, and tells how many
@@ -187,6 +205,27 @@ impl Live {
         Ok(self.kernel)
     }
 
+    /// Tells what was cut of each flow since the last call, as far as the system tells.
+    pub(super) fn ask(&mut self, each: impl FnMut(CutFlow)) {
+        if let Some(cutoff) = &mut self.cutoff {
+            // Before Linux 5.19 it may be refused to who gave up the right to load a program. What
+            // isn't told isn't accounted for, which shows.
+            let _ = cutoff.ask(each);
+        }
+    }
+
+    /// Notes that bytes which were cut belong to a flow that is known.
+    pub(super) fn account(&mut self, bytes: u64) {
+        if let Some(cutoff) = &mut self.cutoff {
+            cutoff.account(bytes);
+        }
+    }
+
+    /// What was cut; `None` without a cut-off.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        self.cutoff.as_ref().map(Attached::cut)
+    }
+
     /// Hands out nothing until [`Live::begin`].
     pub(super) fn hold(&mut self) {
         self.since = Timestamp::from_nanos(u64::MAX);
@@ -229,6 +268,34 @@ impl Live {
     fn ended(&self, error: Error) -> SourceError {
         ended(&self.name, error)
     }
+}
+
+#[cfg(target_os = "linux")]
+fn cut_off(
+    handle: &Capture<Active>,
+    link: LinkType,
+    snap_len: u32,
+    cutoff: &Cutoff,
+) -> Result<Attached, String> {
+    use std::os::fd::AsFd;
+    Attached::new(handle.as_fd(), link, snap_len, cutoff).map_err(|error| {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => {
+                format!("it needs CAP_BPF, or CAP_SYS_ADMIN, to load a program: {error}")
+            }
+            _ => error.to_string(),
+        }
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cut_off(
+    _: &Capture<Active>,
+    link: LinkType,
+    snap_len: u32,
+    cutoff: &Cutoff,
+) -> Result<Attached, String> {
+    Attached::new((), link, snap_len, cutoff).map_err(|error| error.to_string())
 }
 
 #[cfg(unix)]

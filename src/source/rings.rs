@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Format, Frame, InputStats, KernelStats, LinkType, LiveOptions, SourceError,
+    Cut, CutFlow, Format, Frame, InputStats, KernelStats, LinkType, LiveOptions, SourceError,
     carrier::Carrier,
     fanout::{Fanout, NoFanout},
     live::{Live, TIMEOUT_MS},
@@ -50,6 +50,8 @@ pub struct LiveStats {
     pub gaps: Vec<Gap>,
     /// How often it was away.
     pub gap_count: u64,
+    /// What a cut-off kept in the kernel, up to the last [`Rings::ask`]; `None` without one.
+    pub cut: Option<Cut>,
 }
 
 /// Gaps that are kept for each interface.
@@ -83,6 +85,8 @@ struct Ring {
     /// Those that share the interface's frames, and which of them this is.
     share: Option<(Arc<Fanout>, usize)>,
     notes: Vec<String>,
+    /// What was cut before the interface went away.
+    cut: Option<Cut>,
 }
 
 /// The next frame of one of several interfaces, kept until the others have shown theirs.
@@ -236,6 +240,35 @@ impl Rings {
         let _ = self.check();
     }
 
+    /// Tells what a cut-off kept in the kernel of each flow since the last call. `knows` says whether
+    /// the flow is known to it. Of copies of the same packets, on several interfaces or on the
+    /// loopback, one counts.
+    ///
+    /// Costs some milliseconds when there are many flows.
+    pub fn ask(&mut self, mut knows: impl FnMut(&CutFlow) -> bool) {
+        let mut all = Vec::new();
+        for (at, ring) in self.rings.iter_mut().enumerate() {
+            if let Some(live) = &mut ring.live {
+                live.ask(|flow| all.push((at, flow)));
+            }
+        }
+        let whose = |flow: &CutFlow| (flow.udp, flow.from, flow.to);
+        all.sort_unstable_by_key(|(at, flow)| (whose(flow), *at));
+        for copies in all.chunk_by(|(_, a), (_, b)| whose(a) == whose(b)) {
+            let most =
+                |number: fn(&CutFlow) -> u64| copies.iter().map(|(_, flow)| number(flow)).max();
+            let (packets, bytes) = (most(|flow| flow.packets), most(|flow| flow.bytes));
+            let (packets, bytes) = (packets.unwrap_or_default(), bytes.unwrap_or_default());
+            if knows(&CutFlow { packets, bytes, ..copies[0].1 }) {
+                for (at, flow) in copies {
+                    if let Some(live) = &mut self.rings[*at].live {
+                        live.account(flow.bytes);
+                    }
+                }
+            }
+        }
+    }
+
     /// What is known of each interface, in the order in which they were named.
     pub fn stats(&self) -> Vec<LiveStats> {
         self.rings.iter().map(Ring::stats).collect()
@@ -359,6 +392,7 @@ impl Ring {
             gap_count: 0,
             share: None,
             notes: Vec::new(),
+            cut: None,
         })
     }
 
@@ -418,6 +452,7 @@ impl Ring {
     fn close(&mut self) {
         let Some(live) = self.live.take() else { return };
         self.before = live.tally().clone();
+        self.cut = self.cut();
         drop(live);
         if let Some((group, _)) = &self.share {
             group.leave();
@@ -513,7 +548,18 @@ impl Ring {
             dropped: Some(kernel.dropped.saturating_add(kernel.if_dropped)),
             truncated: None,
         };
-        LiveStats { input, kernel, gaps: self.gaps.clone(), gap_count: self.gap_count }
+        let (gaps, gap_count) = (self.gaps.clone(), self.gap_count);
+        LiveStats { input, kernel, gaps, gap_count, cut: self.cut() }
+    }
+
+    /// What was cut, also before the interface went away.
+    fn cut(&self) -> Option<Cut> {
+        let now = self.live.as_ref().and_then(Live::cut);
+        let all = [self.cut, now].into_iter().flatten();
+        all.reduce(|mut sum, more| {
+            sum.add(&more);
+            sum
+        })
     }
 }
 
@@ -547,6 +593,13 @@ impl LiveStats {
         // The interface lost them for all.
         self.kernel.if_dropped = self.kernel.if_dropped.max(other.kernel.if_dropped);
         mine.dropped = Some(self.kernel.dropped.saturating_add(self.kernel.if_dropped));
+        self.cut = match (self.cut, other.cut) {
+            (Some(mut sum), Some(more)) => {
+                sum.add(&more);
+                Some(sum)
+            }
+            (one, other) => one.or(other),
+        };
         // All saw it go away, one of them last.
         if other.gap_count > self.gap_count {
             (self.gaps, self.gap_count) = (other.gaps.clone(), other.gap_count);
