@@ -30,6 +30,24 @@ fn serve(lab: &Lab) -> Program {
          \x20 s.sendall(b'HTTP/1.0 200 OK\\r\\nContent-Length: {BULK}\\r\\n\\r\\n')\n\
          \x20 for _ in range({BULK} >> 20): s.sendall(bytes(1 << 20))\n\
          \x20 s.close()\n\
+         def hosts(s):\n\
+         \x20 f = s.makefile('rb')\n\
+         \x20 while True:\n\
+         \x20   line = f.readline()\n\
+         \x20   if not line: return s.close()\n\
+         \x20   size = int(line.split()[1][1:])\n\
+         \x20   while f.readline().strip(): pass\n\
+         \x20   s.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n' % size + bytes(size))\n\
+         def web(l):\n\
+         \x20 while True: threading.Thread(target=hosts, args=(l.accept()[0],)).start()\n\
+         threading.Thread(target=web, args=(socket.create_server(('203.0.113.20', 80)),)).start()\n\
+         def swallow(u):\n\
+         \x20 n = 0\n\
+         \x20 while True:\n\
+         \x20   peer = u.recvfrom(65536)[1]; n += 1\n\
+         \x20   if n % 50 == 0: u.sendto(b'thanks', peer)\n\
+         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(('203.0.113.20', 7000))\n\
+         threading.Thread(target=swallow, args=(udp,)).start()\n\
          print('serves', flush=True)\n\
          while True: threading.Thread(target=answer, args=(listener.accept()[0],)).start()",
         lab.path("cert.pem"),
@@ -45,6 +63,30 @@ fn download(lab: &Lab) {
     let curl = ["curl", "-sk4", "-o", "/dev/null", "--max-time", "60", "-w", "%{size_download}"];
     let done = lab.in_node(&[&curl[..], &[url]].concat());
     assert_eq!(String::from_utf8(done.stdout).unwrap(), BULK.to_string());
+}
+
+/// Asks for large things and small ones, of several hosts on one connection.
+fn ask_hosts(lab: &Lab) {
+    let script = "import socket\n\
+                  s = socket.create_connection(('203.0.113.20', 80))\n\
+                  f = s.makefile('rb')\n\
+                  for host, size in [('one', 3000000), ('two', 5), ('three', 2000000), ('four', 7)]:\n\
+                  \x20 s.sendall(b'GET /%d HTTP/1.1\\r\\nHost: %s.example.net\\r\\n\\r\\n' \
+                  % (size, host.encode()))\n\
+                  \x20 while f.readline().strip(): pass\n\
+                  \x20 f.read(size)\n\
+                  s.close()";
+    assert!(lab.in_node(&["python3", "-c", script]).status.success());
+}
+
+fn send_datagrams(lab: &Lab) {
+    let script = "import socket, time\n\
+                  s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+                  s.connect(('203.0.113.20', 7000))\n\
+                  for n in range(2000):\n\
+                  \x20 s.send(bytes(1200))\n\
+                  \x20 if n % 50 == 49: s.recv(100)";
+    assert!(lab.in_node(&["python3", "-c", script]).status.success());
 }
 
 /// Two reports of the same packets, the second with a cut-off.
@@ -88,6 +130,8 @@ fn bulk_is_cut_and_the_report_stays() {
             assert!(lab.fetch("management.azure.com"));
             assert!(!lab.fetch("mcr.microsoft.com"));
             download(&lab);
+            ask_hosts(&lab);
+            send_datagrams(&lab);
             assert!(lab.fetch("telemetry.example.net"));
         };
         let Some([whole, cut]) = both(&lab, more, traffic) else { return };

@@ -317,6 +317,34 @@ mod tests {
         }
     }
 
+    /// Whether there was an answer must not depend on what is cut.
+    #[test]
+    fn after_a_question_the_next_packets_back_pass() {
+        let Some((_, program)) = load(10_000) else { return };
+        let back = |payload: usize| {
+            let mut frame = v4(6, [443, 40_000], ACK, payload);
+            let ends = frame[26..34].to_vec();
+            frame[26..30].copy_from_slice(&ends[4..]);
+            frame[30..34].copy_from_slice(&ends[..4]);
+            program.test(&frame).unwrap() > 0
+        };
+        let ask = |len: usize| program.test(&v4(6, [40_000, 443], ACK, len)).unwrap() > 0;
+        assert_eq!((0..100).filter(|_| back(1000)).count(), 10);
+        assert_eq!((0..1000).filter(|_| back(0)).count(), 256);
+        for _ in 0..20 {
+            assert!(ask(400));
+            assert_eq!((0..100).filter(|_| back(1000)).count(), 5);
+            assert_eq!((0..100).filter(|_| back(0)).count(), 5);
+            assert!(ask(0));
+            assert!(!back(1000) && !back(0));
+        }
+        // What is cut itself is no question that anybody reads.
+        assert!(ask(3000));
+        assert!(!ask(400));
+        assert_eq!((0..100).filter(|_| back(1000)).count(), 5);
+        assert!(!ask(400) && !back(1000));
+    }
+
     #[test]
     fn datagrams_are_cut_too_but_not_dns_nor_tunnels() {
         let Some((_, program)) = load(10_000) else { return };

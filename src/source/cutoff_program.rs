@@ -19,13 +19,16 @@ pub(super) mod key {
 
 /// What is counted of one direction of a flow, eight bytes each.
 pub(super) mod value {
-    pub(in super::super) const LEN: usize = 40;
+    pub(in super::super) const LEN: usize = 48;
     /// Payload bytes since the SYN.
     pub(super) const PAYLOAD: i16 = 0;
     /// Packets without payload since the SYN.
     pub(super) const BARE: i16 = 8;
-    /// When the last packet was let through, in nanoseconds of the kernel's clock.
+    /// When the last packet with payload was let through, in nanoseconds of the kernel's clock; or how
+    /// many were since the other side said something.
     pub(super) const PASSED: i16 = 16;
+    /// The same of those without.
+    pub(super) const BARE_PASSED: i16 = 40;
     /// Packets that weren't, and the payload bytes in them.
     pub(in super::super) const CUT_PACKETS: i16 = 24;
     pub(in super::super) const CUT_BYTES: i16 = 32;
@@ -49,6 +52,11 @@ pub(super) struct Rule<'r> {
 /// Packets without payload that are let through of each direction.
 const BARE: i32 = 256;
 
+/// Packets that are let through, and one more, after the other side said something that is: they may be
+/// the answer, and silence would mean that there is none. Several, as one that another processor is
+/// busy with may be older than the question.
+const ANSWERS: i32 = 4;
+
 /// After so long, in nanoseconds, a packet is let through for all that: a flow that goes on must not
 /// seem to be over.
 const ALIVE: i32 = 2_000_000_000;
@@ -56,7 +64,7 @@ const ALIVE: i32 = 2_000_000_000;
 /// Lets through all but what comes late in TCP and UDP flows, which it counts.
 pub(super) fn program(flows: &Map, totals: &Map, rule: &Rule<'_>) -> Vec<u64> {
     let mut code = Assembler::default();
-    let [v4, v6, l4, tcp, udp, ports, known, fresh, bare, late, cut, mark, pass] =
+    let [v4, v6, l4, tcp, udp, ports, known, bare, late, late_bare, cut, mark, answer, pass] =
         std::array::from_fn(|_| code.label());
     let link = i32::from(rule.link_len);
     code.mov(CTX, R1);
@@ -150,19 +158,19 @@ pub(super) fn program(flows: &Map, totals: &Map, rule: &Rule<'_>) -> Vec<u64> {
     code.look_up(flows, KEY);
     code.jump_if(NE, R0, 0, known);
 
-    code.place(fresh);
     code.call(KTIME);
     for at in [value::BARE, value::CUT_PACKETS, value::CUT_BYTES] {
         code.store_imm(DW, FP, VALUE + at, 0);
     }
     code.store(DW, FP, VALUE + value::PAYLOAD, LEN);
     code.store(DW, FP, VALUE + value::PASSED, R0);
+    code.store(DW, FP, VALUE + value::BARE_PASSED, R0);
     code.load_map(R1, flows);
     code.address(R2, KEY);
     code.address(R3, VALUE);
     code.mov_imm(R4, 0);
     code.call(UPDATE);
-    code.goto(pass);
+    code.goto(answer);
 
     // From here on OTHER is what is known of the flow.
     code.place(known);
@@ -186,15 +194,43 @@ pub(super) fn program(flows: &Map, totals: &Map, rule: &Rule<'_>) -> Vec<u64> {
     code.load(DW, R1, OTHER, value::BARE);
     code.mov_imm(R2, 1);
     code.add_to(OTHER, value::BARE, R2);
-    code.jump_if(LT, R1, BARE, mark);
-    code.place(late);
+    code.jump_if(GE, R1, BARE, late_bare);
     code.call(KTIME);
-    code.load(DW, R1, OTHER, value::PASSED);
-    code.alu(SUB, R0, R1);
-    code.jump_if(LT, R0, ALIVE, cut);
+    code.store(DW, OTHER, value::BARE_PASSED, R0);
+    code.goto(pass);
+    for (label, last) in [(late, value::PASSED), (late_bare, value::BARE_PASSED)] {
+        code.place(label);
+        code.load(DW, R1, OTHER, last);
+        let timed = code.label();
+        code.jump_if(GE, R1, ANSWERS, timed);
+        code.alu_imm(ADD, R1, 1);
+        code.store(DW, OTHER, last, R1);
+        code.goto(pass);
+        code.place(timed);
+        code.call(KTIME);
+        code.load(DW, R1, OTHER, last);
+        code.mov(R2, R0);
+        code.alu(SUB, R2, R1);
+        code.jump_if(LT, R2, ALIVE, cut);
+        code.store(DW, OTHER, last, R0);
+        code.goto(pass);
+    }
     code.place(mark);
     code.call(KTIME);
     code.store(DW, OTHER, value::PASSED, R0);
+
+    code.place(answer);
+    code.jump_if(EQ, LEN, 0, pass);
+    code.reverse_key();
+    for outgoing in [0, 1] {
+        code.store_imm(B, FP, REVERSE + key::OUTGOING, outgoing);
+        code.look_up(flows, REVERSE);
+        let none = code.label();
+        code.jump_if(EQ, R0, 0, none);
+        code.store_imm(DW, R0, value::PASSED, 0);
+        code.store_imm(DW, R0, value::BARE_PASSED, 0);
+        code.place(none);
+    }
     code.goto(pass);
 
     code.place(cut);
@@ -229,7 +265,8 @@ mod skb {
 // Places below the frame pointer.
 const KEY: i16 = -48;
 const HEADER: i16 = -96;
-const VALUE: i16 = -136;
+const VALUE: i16 = -144;
+const REVERSE: i16 = -192;
 
 // Registers. Calls keep those from 6 on.
 const R0: u8 = 0;
@@ -265,6 +302,7 @@ const EQ: u8 = 0x10;
 const SET: u8 = 0x40;
 const NE: u8 = 0x50;
 const SIGNED_GE: u8 = 0x70;
+const GE: u8 = 0x30;
 const LT: u8 = 0xa0;
 
 // Functions of the kernel (bpf-helpers(7)).
@@ -401,6 +439,18 @@ impl Assembler {
     fn clear_key(&mut self) {
         for at in 0..6 {
             self.store_imm(DW, FP, KEY + 8 * at, 0);
+        }
+    }
+
+    /// The key of the other direction.
+    fn reverse_key(&mut self) {
+        let ports = [(H, key::PORTS, key::PORTS + 2), (H, key::PORTS + 2, key::PORTS)];
+        let addresses = (0..8)
+            .map(|word| (W, key::ADDRESSES + 4 * word, key::ADDRESSES + 4 * ((word + 4) % 8)));
+        let same = [(W, key::INTERFACE, key::INTERFACE), (W, key::PROTOCOL, key::PROTOCOL)];
+        for (size, from, to) in same.into_iter().chain(ports).chain(addresses) {
+            self.load(size, R1, FP, KEY + from);
+            self.store(size, FP, REVERSE + to, R1);
         }
     }
 
