@@ -1,4 +1,7 @@
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use pcap::{Active, Capture, Device, Error, Packet, Precision};
 
@@ -66,12 +69,17 @@ pub(super) struct Live {
     notes: Vec<String>,
     /// Frames before aren't handed out.
     since: Timestamp,
+    /// When there are none before any more, but for a clock that was set back.
+    settled: Instant,
     cutoff: Option<Attached>,
 }
 
 /// How long the kernel gathers frames before it hands them over. Immediate mode isn't used: it
 /// selects libpcap's slower ring, and drops frames.
 pub(super) const TIMEOUT_MS: u16 = 50;
+
+/// Frames from before [`Live::begin`] have been read by then.
+const SETTLED: Duration = Duration::from_secs(1);
 
 impl Live {
     /// Starts to capture on an interface, or on all of them (`any`, on Linux). `input` is the index
@@ -144,7 +152,21 @@ impl Live {
         let name = name.to_owned();
         let since = Timestamp::default();
         let tally = before;
-        Ok(Self { name, handle, link, unit, input, tally, counted, kernel, notes, since, cutoff })
+        let settled = Instant::now();
+        Ok(Self {
+            name,
+            handle,
+            link,
+            unit,
+            input,
+            tally,
+            counted,
+            kernel,
+            notes,
+            since,
+            settled,
+            cutoff,
+        })
     }
 
     /// Hands out frames that the kernel has ready, about `max` of them at most, and tells how many
@@ -202,6 +224,9 @@ impl Live {
         self.kernel.dropped += more(1);
         self.kernel.if_dropped += more(2);
         self.counted = now;
+        if self.has_begun() && Instant::now() >= self.settled {
+            self.since = Timestamp::default();
+        }
         Ok(self.kernel)
     }
 
@@ -237,6 +262,7 @@ impl Live {
             self.kernel = KernelStats::default();
         }
         self.since = since;
+        self.settled = Instant::now() + SETTLED;
     }
 
     /// False until [`Live::begin`].
