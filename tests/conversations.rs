@@ -13,6 +13,7 @@ use common::{
         ACK, FIN, PSH, RST, SYN, client_hello, dns, encrypted, response, server_hello, tcp, udp,
         unreachable,
     },
+    rings::{By, joined, spread},
 };
 use egress_auditor::{
     allowlist::{Allowlist, Context, Input, Policy},
@@ -322,6 +323,19 @@ fn forget(value: &mut Value) {
     }
 }
 
+/// The same packets on several rings.
+fn same_spread(frames: &[OwnedFrame], rings: usize, seed: u64) -> Result<(), String> {
+    let one = reports(&census(frames, Limits::default()));
+    for by in [By::Program, By::Hash] {
+        let mut apart = spread(frames, rings, by, seed, Limits::default(), &SETTING.resolvers());
+        apart.rotate_left(seed as usize % rings);
+        for (a, b) in one.iter().zip(&reports(&joined(apart))) {
+            same(a, b).map_err(|told| format!("{by:?}: {told}"))?;
+        }
+    }
+    Ok(())
+}
+
 fn talks(most: usize) -> impl Strategy<Value = Vec<Talk>> {
     let after = select(vec![
         0, 0, 1, 200, 1000, 2900, 3000, 3001, 9000, 27_000, 29_900, 31_000, 40_000, 61_000,
@@ -363,6 +377,12 @@ proptest! {
             };
         }
         let told = same_folded(&frames);
+        prop_assert!(told.is_ok(), "{}", told.unwrap_err());
+    }
+
+    #[test]
+    fn spread_or_not(talks in talks(60), rings in 2usize..6, seed in 0u64..1000) {
+        let told = same_spread(&Stage::perform(&talks).in_order(), rings, seed);
         prop_assert!(told.is_ok(), "{}", told.unwrap_err());
     }
 

@@ -7,54 +7,14 @@
 
 #[path = "live/lab.rs"]
 mod lab;
+#[path = "live/told.rs"]
+mod told;
 
 use std::{fs, process::Command};
 
 use lab::Lab;
 use serde_json::Value;
-
-/// The site of the lab.
-const PROFILE: &str = "region = \"westeurope\"\n[network]\nlocal = [\"10.77.1.0/24\"]\n";
-
-fn profile(lab: &Lab) -> String {
-    let path = lab.path("profile.toml");
-    fs::write(&path, PROFILE).unwrap();
-    path
-}
-
-fn json(path: &str) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-}
-
-fn rule<'v>(report: &'v Value, id: &str) -> &'v str {
-    let rules = report["rules"].as_array().unwrap();
-    rules.iter().find(|rule| rule["id"] == id).unwrap()["verdict"].as_str().unwrap()
-}
-
-fn lines(said: &str) -> Vec<Value> {
-    let lines = said.lines().filter(|line| line.starts_with('{'));
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn has_destination(list: &Value, name: &str) -> bool {
-    list.as_array().unwrap().iter().any(|found| found["name"] == name)
-}
-
-/// The kernel stamps a frame for each of its readers anew.
-fn forget_times(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields {
-                match key.as_str() {
-                    "ts" | "first" | "last" => *value = Value::Null,
-                    _ => forget_times(value),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(forget_times),
-        _ => {}
-    }
-}
+use told::{PROFILE, forget, has_destination, json, lines, profile, rule};
 
 #[test]
 fn a_live_report_is_that_of_the_same_packets_in_a_file() {
@@ -96,7 +56,7 @@ fn a_live_report_is_that_of_the_same_packets_in_a_file() {
         for report in [&mut live, &mut offline] {
             let input = report["inputs"][0].as_object_mut().unwrap();
             input.retain(|key, _| !["path", "live", "dropped"].contains(&key.as_str()));
-            forget_times(report);
+            forget(report, &["ts", "first", "last"]);
         }
         assert_eq!(live, offline, "{interface}");
     }

@@ -16,7 +16,7 @@ fn seen_and_dropped_are_what_was_offered() {
     let replay = Command::new("python3")
         .arg(root.join("benches/live/peers"))
         .args(["--binary", env!("CARGO_BIN_EXE_egress-auditor")])
-        .args(["--only", "audit,prefilter", "--buffer", "2M", "--loops", "2000"])
+        .args(["--only", "audit,prefilter,cutoff,rings", "--buffer", "2M", "--loops", "2000"])
         .arg(root.join("fixtures/reachable/capture.pcap"))
         .output();
     let Ok(replay) = replay else { return println!("skipped: needs python3") };

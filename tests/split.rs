@@ -16,6 +16,7 @@ use std::{
 use common::{
     OwnedFrame, Setting, captures, cases, corpus, frames, frames_of, json, name,
     packets::{self, ACK, FIN, PSH, RST, SYN},
+    rings::{By, joined, spread},
     scan,
 };
 use egress_auditor::{
@@ -515,5 +516,23 @@ proptest! {
             let difference = subject.difference(&told);
             prop_assert!(difference.is_none(), "cut at {:?}: {}", cuts, difference.unwrap());
         }
+    }
+
+    /// Neither does it matter over how many rings the kernel spreads them.
+    #[test]
+    fn hostile_captures_on_several_rings(
+        acts in acts(),
+        scripts in prop::collection::vec(0usize..9, 4),
+        rings in 2usize..5,
+        seed in any::<u64>(),
+    ) {
+        let frames = perform(&acts, &scripts);
+        let setting = Setting::default();
+        let one = scan(&frames, &setting.resolvers(), &mut ());
+        let mut apart =
+            spread(&frames, rings, By::Program, seed, Limits::default(), &setting.resolvers());
+        apart.rotate_left(seed as usize % rings);
+        let several = joined(apart);
+        prop_assert_eq!(json(&setting.report(&one)), json(&setting.report(&several)));
     }
 }

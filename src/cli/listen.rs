@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn names_of_others_and_wrong_tokens_are_refused() {
-        let shared = Shared::new();
+        let shared = Shared::new(1);
         for host in ["127.0.0.1:9469", "localhost", "[::1]:9469", "[::1]"] {
             assert!(ask("/metrics", host, None, &shared).starts_with("200"), "{host}");
         }
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn before_the_first_report() {
-        let shared = Shared::new();
+        let shared = Shared::new(1);
         assert!(ask("/report.json", "localhost", None, &shared).starts_with("503"));
         let page = ask("/", "localhost", None, &shared);
         assert!(page.contains("isn't over yet") && page.contains("\"refresh\""), "{page}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use egress_auditor::{
     scan::Limits,
-    source::{LiveOptions, Rings, SourceError},
+    source::{Cutoff, LiveOptions, Rings, SourceError},
 };
 
 /// Which interfaces to capture on, and how.
@@ -32,7 +32,7 @@ pub(crate) struct LiveArgs {
     #[arg(long, requires = "interface", conflicts_with = "files")]
     pub(super) prefilter: bool,
 
-    /// The kernel's buffer for each interface, with -i: bytes, or with K, M or G.
+    /// The kernel's buffer for each interface (and ring), with -i: bytes, or with K, M or G.
     #[arg(
         long, value_name = "SIZE", default_value = "64M", value_parser = size,
         requires = "interface", conflicts_with = "files"
@@ -64,32 +64,40 @@ impl LiveArgs {
         !self.interface.is_empty()
     }
 
-    /// Bounds of the scan, from the memory that it may take.
-    pub(super) fn limits(&self) -> anyhow::Result<Limits> {
-        let buffers = u64::from(self.buffer_size) * self.interface.len() as u64;
+    /// Bounds of the scan, from the memory that it may take with so many rings.
+    pub(super) fn limits(&self, rings: usize, cutoff: bool) -> anyhow::Result<Limits> {
+        let each = u64::from(self.buffer_size) + if cutoff { CUTOFF } else { 0 };
+        let buffers = each * (self.interface.len() * rings) as u64;
         let memory = self.memory.unwrap_or(DEFAULT_MEMORY.max(2 * buffers));
         match limits(memory, buffers) {
             Some(limits) => Ok(limits),
             None => bail!(
                 "--memory: too little beside {} MiB of buffers (--buffer-size, for each \
-                 interface): at least {} MiB",
+                 interface and ring): at least {} MiB",
                 buffers >> 20,
                 (2 * buffers).max(buffers + 2 * BASE) >> 20
             ),
         }
     }
 
-    /// Starts to capture. Says on standard error what can't be had.
-    pub(super) fn open(&self) -> Result<Rings, SourceError> {
+    /// Starts to capture, on so many rings if that is possible. Says on standard error what can't be
+    /// had.
+    pub(super) fn open(
+        &self,
+        rings: usize,
+        cutoff: Option<Cutoff>,
+    ) -> Result<Vec<Rings>, SourceError> {
         let options = LiveOptions {
             snap_len: self.snaplen,
             buffer: self.buffer_size,
             promiscuous: self.promiscuous,
             filter: self.filter.clone(),
             prefilter: self.prefilter,
+            cutoff,
         };
-        let rings = Rings::open(&self.interface, &options)?;
-        for (name, note) in rings.notes() {
+        let rings = Rings::open_beside(&self.interface, &options, rings)?;
+        // The others' are the same.
+        for (name, note) in rings.iter().take(1).flat_map(Rings::notes) {
             eprintln!("egress-auditor: interface {name}: {note}");
         }
         Ok(rings)
@@ -98,6 +106,9 @@ impl LiveArgs {
 
 /// What it may take when nobody says.
 const DEFAULT_MEMORY: u64 = 1 << 30;
+
+/// What the kernel's table of a cut-off takes.
+const CUTOFF: u64 = 12 << 20;
 
 /// What the program takes before it has seen a frame.
 const BASE: u64 = 32 << 20;
@@ -133,7 +144,7 @@ fn limits(memory: u64, buffers: u64) -> Option<Limits> {
 pub(super) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Bytes, or with K, M or G, of a buffer.
-fn size(text: &str) -> Result<u32, String> {
+pub(super) fn size(text: &str) -> Result<u32, String> {
     let bytes = u32::try_from(bytes(text)?).ok().filter(|&bytes| i32::try_from(bytes).is_ok());
     bytes.ok_or_else(|| "at most 2047M".to_owned())
 }

@@ -37,13 +37,17 @@ pub(super) fn metrics(live: &[LiveStats], report: Option<&Report>) -> String {
 }
 
 fn interfaces(registry: &mut Registry, live: &[LiveStats]) {
-    let [frames, bytes, dropped, gaps] = [(); 4].map(|()| Family::<Labels, Counter>::default());
+    let [frames, bytes, dropped, gaps, cut] =
+        [(); 5].map(|()| Family::<Labels, Counter>::default());
     for stats in live {
         let interface = ("interface", stats.input.path.display().to_string());
         let labels = vec![interface.clone()];
         frames.get_or_create(&labels).inc_by(stats.input.frames);
         bytes.get_or_create(&labels).inc_by(stats.input.bytes);
         gaps.get_or_create(&labels).inc_by(stats.gap_count);
+        if let Some(kept) = stats.cut {
+            cut.get_or_create(&labels).inc_by(kept.frames);
+        }
         let kernel = stats.kernel;
         for (cause, count) in [("buffer", kernel.dropped), ("interface", kernel.if_dropped)] {
             let labels = vec![interface.clone(), ("cause", cause.to_owned())];
@@ -53,6 +57,7 @@ fn interfaces(registry: &mut Registry, live: &[LiveStats]) {
     registry.register("frames", "Frames read", frames);
     registry.register("bytes", "Their lengths on the wire", bytes);
     registry.register("dropped_frames", "Frames lost, by cause", dropped);
+    registry.register("cut_frames", "Frames that the cut-off only counted", cut);
     registry.register("gaps", "Times that the interface was down or gone", gaps);
     let gauge = Family::<Labels, Gauge>::default();
     for stats in live {
@@ -182,7 +187,7 @@ mod tests {
             truncated: None,
         };
         let kernel = KernelStats::default();
-        let live = LiveStats { input, kernel, gaps: Vec::new(), gap_count: 0 };
+        let live = LiveStats { input, kernel, gaps: Vec::new(), gap_count: 0, cut: None };
         metrics(&[live], Some(&report))
     }
 

@@ -24,6 +24,8 @@ mod profile;
 mod progress;
 mod read;
 #[cfg(feature = "live")]
+mod reader;
+#[cfg(feature = "live")]
 mod sandbox;
 mod saved;
 mod schema;

@@ -86,10 +86,10 @@ pub(super) fn capture(
     sink: &mut impl Sink,
 ) -> anyhow::Result<Reading> {
     let stop = stop_on_signals()?;
-    let limits = Limits { fold: !sink.wants_any(), ..args.limits()? };
+    let limits = Limits { fold: !sink.wants_any(), ..args.limits(1, false)? };
     let mut scanner = Scanner::new(Place::Beginning, limits, resolvers);
-    let mut rings = args.open()?;
-    sandbox.enter(&[], None)?;
+    let Some(mut rings) = args.open(1, None)?.pop() else { bail!("no interface") };
+    sandbox.enter(&[], None, false)?;
     eprintln!("egress-auditor: capturing on {}; Ctrl-C ends it", args.interface.join(", "));
     let mut errors = Vec::new();
     while !stop.load(Ordering::Relaxed) {

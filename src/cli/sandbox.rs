@@ -20,23 +20,28 @@ pub(super) struct SandboxArgs {
 
 impl SandboxArgs {
     /// Gives up rights for good, in this thread and those that it starts. `read` are the files that
-    /// SIGHUP reads anew, `written` one that is replaced now and then. Says on standard error what was
-    /// given up.
+    /// SIGHUP reads anew, `written` one that is replaced now and then; with `maps`, BPF maps that are open
+    /// are read. Says on standard error what was given up.
     #[cfg(target_os = "linux")]
-    pub(super) fn enter(&self, read: &[PathBuf], written: Option<&Path>) -> anyhow::Result<()> {
+    pub(super) fn enter(
+        &self,
+        read: &[PathBuf],
+        written: Option<&Path>,
+        maps: bool,
+    ) -> anyhow::Result<()> {
         let mut done = vec![linux::leave_root(self.user.as_deref())?];
         if self.no_sandbox {
             done.push("no sandbox, as asked for".to_owned());
         } else {
             done.push(linux::restrict_files(read, written));
-            done.push(linux::restrict_calls(written.is_some()));
+            done.push(linux::restrict_calls(written.is_some(), maps));
         }
         eprintln!("egress-auditor: {}", done.join("; "));
         Ok(())
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn enter(&self, _: &[PathBuf], _: Option<&Path>) -> anyhow::Result<()> {
+    pub(super) fn enter(&self, _: &[PathBuf], _: Option<&Path>, _: bool) -> anyhow::Result<()> {
         eprintln!("egress-auditor: no sandbox on this system; all rights stay");
         Ok(())
     }
@@ -65,7 +70,10 @@ mod linux {
         RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
     };
     use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid};
-    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, TargetArch,
+    };
 
     use super::folder;
 
@@ -168,24 +176,39 @@ mod linux {
     }
 
     /// Leaves the system calls that are needed from now on; others fail.
-    pub(super) fn restrict_calls(replaces: bool) -> String {
-        match seccomp(replaces) {
+    pub(super) fn restrict_calls(replaces: bool, maps: bool) -> String {
+        match seccomp(replaces, maps) {
             Ok(calls) => format!("seccomp: {calls} system calls are left"),
             Err(error) => format!("no seccomp ({error})"),
         }
     }
 
-    fn seccomp(replaces: bool) -> anyhow::Result<usize> {
+    fn seccomp(replaces: bool, maps: bool) -> anyhow::Result<usize> {
         let arch = TargetArch::try_from(std::env::consts::ARCH)?;
         let replacing = if replaces { REPLACING } else { &[] };
         let all = CALLS.iter().chain(replacing);
-        let calls: BTreeMap<_, _> = all.map(|&call| (call, Vec::new())).collect();
+        let mut calls: BTreeMap<_, _> = all.map(|&call| (call, Vec::new())).collect();
+        if maps {
+            calls.insert(libc::SYS_bpf, reading_maps()?);
+        }
         let count = calls.len();
         let refused = SeccompAction::Errno(libc::EPERM as u32);
         let filter = SeccompFilter::new(calls, refused, SeccompAction::Allow, arch)?;
         let program = BpfProgram::try_from(filter)?;
         seccompiler::apply_filter(&program)?;
         Ok(count)
+    }
+
+    /// Of bpf(2), looking up one entry of a map or many: no programs, and no new maps.
+    fn reading_maps() -> anyhow::Result<Vec<SeccompRule>> {
+        [1, 24]
+            .into_iter()
+            .map(|command| {
+                let is =
+                    SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command)?;
+                Ok(SeccompRule::new(vec![is])?)
+            })
+            .collect()
     }
 
     /// Putting a new file in the place of an old one.

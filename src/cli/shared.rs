@@ -13,9 +13,10 @@ use egress_auditor::{report::Report, source::LiveStats};
 /// Written by who captures and who judges, read by who shows.
 pub(super) struct Shared {
     began: Instant,
-    /// Milliseconds after `began` at which the capture last showed that it goes on.
-    beat: AtomicU64,
-    live: Mutex<Vec<LiveStats>>,
+    /// Milliseconds after `began` at which each ring's reader last showed that it goes on.
+    beats: Vec<AtomicU64>,
+    /// What the interfaces counted, by ring.
+    live: Mutex<Vec<Vec<LiveStats>>>,
     report: Mutex<Option<Arc<Report>>>,
     /// Messages that can't go to the terminal, since a view is on it.
     notes: Mutex<Option<Vec<String>>>,
@@ -27,35 +28,48 @@ const MAX_NOTES: usize = 16;
 const HANGS: Duration = Duration::from_secs(30);
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(rings: usize) -> Self {
         Self {
             began: Instant::now(),
-            beat: AtomicU64::new(0),
-            live: Mutex::default(),
+            beats: (0..rings).map(|_| AtomicU64::new(0)).collect(),
+            live: Mutex::new(vec![Vec::new(); rings]),
             report: Mutex::default(),
             notes: Mutex::default(),
         }
     }
 
-    /// The capture goes on.
-    pub(super) fn beat(&self) {
+    /// The capture on a ring goes on.
+    pub(super) fn beat(&self, ring: usize) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.beat.store(now, Ordering::Relaxed);
+        if let Some(beat) = self.beats.get(ring) {
+            beat.store(now, Ordering::Relaxed);
+        }
     }
 
-    /// Whether the capture goes on.
+    /// Whether the capture goes on, on all rings.
     pub(super) fn is_alive(&self) -> bool {
-        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
-        self.began.elapsed().saturating_sub(beat) < HANGS
+        self.beats.iter().all(|beat| {
+            let beat = Duration::from_millis(beat.load(Ordering::Relaxed));
+            self.began.elapsed().saturating_sub(beat) < HANGS
+        })
     }
 
-    /// The interfaces' counters now.
-    pub(super) fn set_live(&self, live: Vec<LiveStats>) {
-        *lock(&self.live) = live;
+    /// What the interfaces counted for a ring, now.
+    pub(super) fn set_live(&self, ring: usize, live: Vec<LiveStats>) {
+        if let Some(place) = lock(&self.live).get_mut(ring) {
+            *place = live;
+        }
     }
 
+    /// What the interfaces counted for all.
     pub(super) fn live(&self) -> Vec<LiveStats> {
-        lock(&self.live).clone()
+        let rings = lock(&self.live);
+        let Some((first, others)) = rings.split_first() else { return Vec::new() };
+        let mut sum = first.clone();
+        for more in others {
+            sum.iter_mut().zip(more).for_each(|(sum, more)| sum.beside(more));
+        }
+        sum
     }
 
     /// The report of all that was judged.

@@ -86,6 +86,15 @@ pub(super) fn go_on(input: &mut SavedInput, before: &SavedInput) {
     add(&mut live.dropped, before.dropped);
     add(&mut live.interface_dropped, before.interface_dropped);
     add(&mut live.gap_count, before.gap_count);
+    live.cutoff = match (live.cutoff, before.cutoff) {
+        (Some(mut now), Some(before)) => {
+            add(&mut now.frames, before.frames);
+            add(&mut now.bytes, before.bytes);
+            add(&mut now.uncounted, before.uncounted);
+            Some(now)
+        }
+        (now, before) => now.or(before),
+    };
     live.gaps.splice(0..0, before.gaps.iter().copied());
     let excess = live.gaps.len().saturating_sub(MAX_GAPS);
     live.gaps.drain(..excess);

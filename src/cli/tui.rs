@@ -407,7 +407,7 @@ mod tests {
             truncated: None,
         };
         let kernel = KernelStats { dropped, ..KernelStats::default() };
-        vec![LiveStats { input, kernel, gaps: Vec::new(), gap_count: 0 }]
+        vec![LiveStats { input, kernel, gaps: Vec::new(), gap_count: 0, cut: None }]
     }
 
     fn screen(view: &mut View) -> String {

@@ -9,7 +9,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -18,26 +18,25 @@ use std::{
 use anyhow::{Context, anyhow};
 use egress_auditor::{
     allowlist::{Allowlist, Policy},
-    base::{FrameId, Stamp, Timestamp},
     catalog::Site,
-    flow::Endpoint,
-    report::{GapSpan, LiveInput, Report},
-    scan::{Limits, Partial, Place, Scanner},
-    source::{Frame, Gap, InputStats, LiveStats, Rings, SourceError, addresses},
+    flow::{BUDGET, Endpoint},
+    report::{CutOff, GapSpan, LiveInput, Report},
+    source::{Cut, Cutoff, Gap, InputStats, LiveStats, addresses},
 };
 
 use super::{
     EXIT_ERROR, audit,
     delta::WindowLine,
     listen::ListenArgs,
-    live::PATIENCE,
+    live::{PATIENCE, size},
     read::{dropped, stop_on_signals},
+    reader::{Crew, Gathering, Piece, Seen, Snapshot},
     sandbox::SandboxArgs,
     saved::{Saved, SavedInput},
     shared::Shared,
     site::resolvers,
-    state::{State, go_on, now},
-    window::{Window, Windows},
+    state::{State, go_on},
+    window::Windows,
 };
 
 /// How a live audit goes on.
@@ -59,6 +58,24 @@ pub(super) struct WatchArgs {
     /// window, with -i: a restart then loses the open window at most. `merge` reads it too.
     #[arg(long, value_name = "FILE", requires = "interface", conflicts_with = "files")]
     state: Option<PathBuf>,
+
+    /// Have the kernel spread the frames of each interface over so many rings, by their flows, with
+    /// -i: each has a buffer and a thread of its own. For links that are too fast for one core.
+    #[arg(
+        long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..=64),
+        requires = "interface", conflicts_with = "files"
+    )]
+    rings: u8,
+
+    /// Let the kernel count what comes late in TCP and UDP flows instead of handing it over, with -i:
+    /// what follows the first 64K (or SIZE) of payload of each direction, but for ends of connections.
+    /// Verdicts, names and counts of bytes stay. For links that are too fast otherwise. Needs
+    /// CAP_BPF (root has it) and Linux 5.11.
+    #[arg(
+        long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "64K",
+        value_parser = cutoff, requires = "interface", conflicts_with_all = ["files", "filter", "prefilter"]
+    )]
+    cutoff: Option<u32>,
 
     #[command(flatten)]
     listen: ListenArgs,
@@ -99,19 +116,22 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     let own: Vec<_> = live.interface.iter().flat_map(|name| addresses(name)).collect();
     let (site, list) = load(args, &own)?;
     let state = args.watch.state.as_deref().map(|path| State::open(path, args)).transpose()?;
-    let limits = live.limits()?;
-    let rings = live.open()?;
+    let limits = live.limits(args.watch.rings.into(), args.watch.cutoff.is_some())?;
+    // What resolvers on unusual ports say isn't bulk.
+    let whole = resolvers(site.profile()).iter().map(|resolver| resolver.port()).collect();
+    let cutoff = args.watch.cutoff.map(|limit| Cutoff { limit, whole });
+    let rings = live.open(args.watch.rings.into(), cutoff)?;
     let earlier = args.output.baseline()?;
     let output = args.output.output.as_deref().map(Output::open).transpose()?;
     let listener = args.watch.listen.open()?;
     let stop = stop_on_signals()?;
     let reload = reload_on_signal()?;
-    let shared = Arc::new(Shared::new());
+    let shared = Arc::new(Shared::new(rings.len()));
     // From here on there's only one thread and nothing to open, until there are no rights left.
     let mut files = args.site.files(site.profile());
     files.extend(args.permitted.files());
     let written = args.watch.state.as_deref();
-    args.watch.sandbox.enter(&files, written)?;
+    args.watch.sandbox.enter(&files, written, args.watch.cutoff.is_some())?;
     let (mut state, before) = state.unzip();
     if let (Some(state), Some(before)) = (&mut state, &before) {
         state.write(before).context("--state: cannot go on without")?;
@@ -119,18 +139,8 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
     if let Some(listener) = listener {
         listener.start(Arc::clone(&shared));
     }
-    let seen = match &before {
-        Some(before) => before.inputs.iter().map(Seen::before).collect(),
-        None => vec![Seen::default(); live.interface.len()],
-    };
-    let scanner = match before {
-        Some(Saved { census, .. }) => {
-            Scanner::resume(Partial::after(census, limits, resolvers(site.profile())))
-        }
-        None => Scanner::new(Place::Beginning, limits, resolvers(site.profile())),
-    };
-    let (snapshots, received) = sync_channel(1);
-    let (changes, changed) = channel();
+    let (pieces, received) = channel();
+    let (changes, changed): (Vec<_>, Vec<_>) = rings.iter().map(|_| channel()).unzip();
     let idle = AtomicBool::new(true);
     let lines = args.watch.window.is_some();
     let mut court = Court {
@@ -147,6 +157,7 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         kept: Instant::now(),
         reload: &reload,
         changes,
+        gathering: Gathering::new(rings.len()),
         idle: &idle,
         shared: &shared,
     };
@@ -154,19 +165,11 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         "egress-auditor: capturing on {}; Ctrl-C ends it with the report",
         live.interface.join(", ")
     );
-    let mut watcher = Watcher {
-        scanner: Some(scanner),
-        limits,
-        changed,
-        windows: args.watch.window().map(Windows::new),
-        shared: &shared,
-        seen,
-        looked: (0, Timestamp::default()),
-        closed: None,
-        snapshots,
-        idle: &idle,
-        not_before: Instant::now(),
-    };
+    let windows = args.watch.window().map(Windows::new);
+    let resolvers = resolvers(court.site.profile());
+    let crew = Crew::new(before.as_ref(), live.interface.len(), rings.len(), &shared, &idle, &stop);
+    let readers = crew.readers(before, limits, &resolvers, windows, changed, &pieces);
+    drop(pieces);
     let (told, failed) = thread::scope(|scope| {
         #[cfg(feature = "tui")]
         if args.watch.tui {
@@ -185,8 +188,15 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
             stop.store(true, Ordering::Relaxed);
             told
         });
-        let failed = watcher.capture(rings, stop).err();
-        drop(watcher);
+        let mut readers = readers.into_iter().zip(rings);
+        let first = readers.next();
+        let others: Vec<_> =
+            readers.map(|(reader, rings)| scope.spawn(move || reader.capture(rings))).collect();
+        let mut failed = first.and_then(|(reader, rings)| reader.capture(rings).err());
+        for other in others {
+            // One that panicked has handed over nothing, which ends the judging with an error.
+            failed = failed.or(other.join().ok().and_then(Result::err));
+        }
         (judging.join(), failed)
     });
     let report = told.map_err(|_| anyhow!("judging ended in an internal error"))??;
@@ -196,161 +206,6 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_ERROR));
     }
     Ok(args.output.exit_code(&report))
-}
-
-/// Clocks, and the order in which frames are stamped and counted, may differ by so much.
-const LATE: Duration = Duration::from_secs(1);
-
-/// Reads frames, and hands over what they told at the end of each window.
-struct Watcher<'w> {
-    /// `None` only while it is taken apart.
-    scanner: Option<Scanner>,
-    limits: Limits,
-    /// The resolvers of a profile that was read anew.
-    changed: Receiver<Arc<[Endpoint]>>,
-    windows: Option<Windows>,
-    shared: &'w Shared,
-    /// What was scanned, by input.
-    seen: Vec<Seen>,
-    /// Frames lost at the last look, and up to when all that weren't had come.
-    looked: (u64, Timestamp),
-    /// A window that ended amid a batch of frames.
-    closed: Option<Snapshot>,
-    snapshots: SyncSender<Snapshot>,
-    /// False while the snapshot before is being judged.
-    idle: &'w AtomicBool,
-    /// Snapshots cost capturing time, and may take a small share of it alone.
-    not_before: Instant,
-}
-
-/// What was seen up to some frame.
-struct Snapshot {
-    partial: Partial,
-    seen: Vec<Seen>,
-    /// What the interfaces counted, which may be a little more.
-    live: Vec<LiveStats>,
-    window: Option<Window>,
-    last: bool,
-}
-
-/// What was scanned of one input.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    frames: u64,
-    bytes: u64,
-    span: Option<(Timestamp, Timestamp)>,
-}
-
-impl Watcher<'_> {
-    fn capture(&mut self, mut rings: Rings, stop: &AtomicBool) -> Result<(), SourceError> {
-        let mut result = Ok(());
-        let mut shown = Instant::now();
-        self.shared.set_live(rings.stats());
-        while !stop.load(Ordering::Relaxed) && result.is_ok() {
-            result = rings.turn(PATIENCE, |frame| self.frame(frame)).map(drop);
-            self.close_if_over(rings.horizon());
-            self.heed_changes();
-            self.shared.beat();
-            if shown.elapsed() >= Duration::from_secs(1) {
-                shown = Instant::now();
-                self.look(&rings);
-            }
-            if let Some(snapshot) = self.closed.take() {
-                // There's room for one, and the one before was judged.
-                let _ = self.snapshots.try_send(Snapshot { live: rings.stats(), ..snapshot });
-            }
-        }
-        rings.drain(|frame| self.frame(frame));
-        self.look(&rings);
-        self.finish(&rings);
-        result
-    }
-
-    /// Looks at what the interfaces counted. What was lost since the look before was lost after the
-    /// last frame that had come then.
-    fn look(&mut self, rings: &Rings) {
-        let live = rings.stats();
-        let lost = dropped(live.iter().map(|stats| &stats.input));
-        let (before, since) = self.looked;
-        if let Some(scanner) = &mut self.scanner
-            && lost > before
-        {
-            scanner.lost(since, now().plus(LATE));
-        }
-        self.looked = (lost, rings.horizon().minus(LATE));
-        self.shared.set_live(live);
-    }
-
-    fn frame(&mut self, frame: &Frame<'_>) {
-        self.close_if_over(frame.stamp.time);
-        let input = frame.stamp.frame.input();
-        let Some(seen) = self.seen.get_mut(input as usize) else { return };
-        seen.count(frame);
-        if let Some(scanner) = &mut self.scanner {
-            // Numbers go on from those of the capture before.
-            let frame_id = FrameId::new(input, seen.frames);
-            let stamp = Stamp { frame: frame_id, ..frame.stamp };
-            scanner.push(&Frame { stamp, ..*frame }, &mut ());
-        }
-    }
-
-    /// Goes on with other resolvers, as if the capture had begun with them; what was read stays.
-    fn heed_changes(&mut self) {
-        while let Ok(resolvers) = self.changed.try_recv() {
-            let Some(scanner) = self.scanner.take() else { return };
-            let mut next = Scanner::new(Place::Beginning, self.limits, resolvers);
-            next.append(scanner.finish(), &mut ());
-            self.scanner = Some(next);
-        }
-    }
-
-    /// Ends the window that is over by a time, if it can be dealt with now; otherwise it gets
-    /// longer.
-    fn close_if_over(&mut self, now: Timestamp) {
-        let Some(windows) = &mut self.windows else { return };
-        if !windows.is_over(now)
-            || !self.idle.load(Ordering::Acquire)
-            || Instant::now() < self.not_before
-        {
-            return;
-        }
-        let began = Instant::now();
-        let Some(scanner) = &self.scanner else { return };
-        let partial = scanner.snapshot();
-        let window = windows.close(now);
-        let (seen, live) = (self.seen.clone(), Vec::new());
-        self.idle.store(false, Ordering::Release);
-        self.closed = Some(Snapshot { partial, seen, live, window, last: false });
-        self.not_before = Instant::now() + began.elapsed() * 10;
-    }
-
-    fn finish(&mut self, rings: &Rings) {
-        let live = rings.stats();
-        let last = self.seen.iter().filter_map(|seen| seen.span).map(|(_, last)| last).max();
-        let end = rings.horizon().max(last.unwrap_or_default());
-        let window = self.windows.as_mut().and_then(|windows| windows.finish(end));
-        if let Some(scanner) = self.scanner.take() {
-            let (partial, seen) = (scanner.finish(), self.seen.clone());
-            // Refused only when nobody judges any more, who will say why.
-            let _ = self.snapshots.send(Snapshot { partial, seen, live, window, last: true });
-        }
-    }
-}
-
-impl Seen {
-    /// What the capture before had seen of it.
-    fn before(input: &SavedInput) -> Self {
-        let InputStats { frames, bytes, first, last, .. } = input.stats;
-        Self { frames, bytes, span: first.zip(last) }
-    }
-
-    fn count(&mut self, frame: &Frame<'_>) {
-        self.frames += 1;
-        self.bytes += u64::from(frame.wire_len);
-        let time = frame.stamp.time;
-        let (first, last) = self.span.unwrap_or((time, time));
-        self.span = Some((first.min(time), last.max(time)));
-    }
 }
 
 /// Judges snapshots.
@@ -370,19 +225,20 @@ struct Court<'c> {
     /// When the state was written, or would have been.
     kept: Instant,
     reload: &'c AtomicBool,
-    /// Tells whoever captures of other resolvers.
-    changes: Sender<Arc<[Endpoint]>>,
+    /// Tell those who capture of other resolvers.
+    changes: Vec<Sender<Arc<[Endpoint]>>>,
+    gathering: Gathering,
     idle: &'c AtomicBool,
     shared: &'c Shared,
 }
 
 impl Court<'_> {
     /// Judges one snapshot after another. Gives the report of the last.
-    fn sit(&mut self, snapshots: &Receiver<Snapshot>) -> anyhow::Result<Arc<Report>> {
+    fn sit(&mut self, pieces: &Receiver<Piece>) -> anyhow::Result<Arc<Report>> {
         loop {
             let list = self.list.clone();
             let policy = list.as_deref().map(Policy::new);
-            match self.session(snapshots, policy.as_ref())? {
+            match self.session(pieces, policy.as_ref())? {
                 Some(last) => return Ok(last),
                 None => self.read_anew(),
             }
@@ -392,20 +248,21 @@ impl Court<'_> {
     /// Judges by the same files. Gives the last report; `None` when they are to be read anew.
     fn session(
         &mut self,
-        snapshots: &Receiver<Snapshot>,
+        pieces: &Receiver<Piece>,
         policy: Option<&Policy<'_>>,
     ) -> anyhow::Result<Option<Arc<Report>>> {
         loop {
             if self.reload.swap(false, Ordering::Relaxed) {
                 return Ok(None);
             }
-            let snapshot = match snapshots.recv_timeout(PATIENCE) {
-                Ok(snapshot) => snapshot,
+            let piece = match pieces.recv_timeout(PATIENCE) {
+                Ok(piece) => piece,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(anyhow!("capturing ended in an internal error"));
                 }
             };
+            let Some(snapshot) = self.gathering.add(piece) else { continue };
             let (window, last) = (snapshot.window, snapshot.last);
             let report = Arc::new(self.judge(snapshot, policy));
             self.shared.set_report(Arc::clone(&report));
@@ -437,13 +294,14 @@ impl Court<'_> {
     }
 
     fn judge(&mut self, snapshot: Snapshot, policy: Option<&Policy<'_>>) -> Report {
-        let Snapshot { partial, seen, mut live, last, .. } = snapshot;
+        let Snapshot { mut partials, seen, mut live, last, .. } = snapshot;
         for (stats, seen) in live.iter_mut().zip(seen) {
             let Seen { frames, bytes, span } = seen;
             let (first, last) = (span.map(|(first, _)| first), span.map(|(_, last)| last));
             stats.input = InputStats { frames, bytes, first, last, ..stats.input.clone() };
         }
-        let mut census = partial.conclude(&mut ());
+        let first = partials.remove(0);
+        let mut census = first.beside(partials, &mut ()).conclude(&mut ());
         let mut inputs: Vec<_> = live.iter().map(|stats| self.input(stats)).collect();
         if let Some(state) = &self.state {
             inputs.iter_mut().zip(&state.before).for_each(|(input, before)| go_on(input, before));
@@ -482,6 +340,12 @@ impl Court<'_> {
             prefilter: live.prefilter,
             gaps: stats.gaps.iter().map(span).collect(),
             gap_count: stats.gap_count,
+            cutoff: stats.cut.map(|Cut { limit, frames, bytes, accounted }| CutOff {
+                limit,
+                frames,
+                bytes,
+                uncounted: bytes.saturating_sub(accounted),
+            }),
         };
         SavedInput { stats: stats.input.clone(), live: Some(told) }
     }
@@ -493,8 +357,10 @@ impl Court<'_> {
             Ok((site, list)) => {
                 let resolvers = resolvers(site.profile());
                 if resolvers != super::site::resolvers(self.site.profile()) {
-                    // Refused only when capturing has ended.
-                    let _ = self.changes.send(resolvers);
+                    for changes in &self.changes {
+                        // Refused only when capturing has ended.
+                        let _ = changes.send(Arc::clone(&resolvers));
+                    }
                 }
                 (self.site, self.list) = (site, list);
                 self.reloaded = true;
@@ -573,6 +439,16 @@ fn reload_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&reload))
         .context("cannot handle signals")?;
     Ok(reload)
+}
+
+/// A number of bytes that a cut-off may let through.
+fn cutoff(text: &str) -> Result<u32, String> {
+    match size(text)? {
+        bytes if bytes < BUDGET => {
+            Err("at least 64K: so much of each direction is read".to_owned())
+        }
+        bytes => Ok(bytes),
+    }
 }
 
 /// A number with `s`, `m` or `h`.

@@ -12,6 +12,13 @@ pub(crate) struct Window {
     pub(crate) end: Timestamp,
 }
 
+impl Window {
+    /// With the one before, if there is one that nothing was said about.
+    pub(crate) fn after(self, before: Option<Self>) -> Self {
+        before.map_or(self, |before| Self { start: before.start, ..self })
+    }
+}
+
 /// Cuts capture time at the multiples of a length since 1970, so that windows of different hosts
 /// fit.
 #[derive(Debug)]
@@ -26,6 +33,16 @@ impl Windows {
     pub(crate) fn new(length: std::time::Duration) -> Self {
         let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX).max(1);
         Self { length, open: None, looks: Default::default() }
+    }
+
+    /// How long they are.
+    pub(crate) fn length(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.length)
+    }
+
+    /// When the open one ends.
+    pub(crate) fn end(&self) -> Option<Timestamp> {
+        self.open.map(|window| window.end)
     }
 
     /// Whether the open window is over at `now`. The first call opens one. To be asked all the time,

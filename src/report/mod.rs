@@ -187,6 +187,25 @@ pub struct LiveInput {
     pub gaps: Vec<GapSpan>,
     /// How many there were.
     pub gap_count: u64,
+    /// What the kernel only counted; null when it handed over all that passed the filter.
+    #[serde(default)]
+    pub cutoff: Option<CutOff>,
+}
+
+/// Frames that came late in their flows, which the kernel counted and didn't hand over.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub struct CutOff {
+    /// Payload bytes of each direction of a flow that were handed over.
+    pub limit: u64,
+    /// Frames that weren't.
+    pub frames: u64,
+    /// Payload bytes in them. They are counted in the bytes of destinations, but for `uncounted`.
+    pub bytes: u64,
+    /// Those of which it isn't known any more to whom they went: by so much, the bytes of destinations
+    /// are too few in all.
+    pub uncounted: u64,
 }
 
 /// A time of which nothing was seen.

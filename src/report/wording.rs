@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, DestinationEntry, LiveInput, NodesByVerdict, Report, RuleEntry};
+use super::{Change, CutOff, DestinationEntry, LiveInput, NodesByVerdict, Report, RuleEntry};
 use crate::{
     allowlist::{Action, Origin},
     catalog::Param,
@@ -87,6 +87,17 @@ fn left_out(live: &LiveInput) -> Vec<String> {
              may be missed"
                 .to_owned(),
         );
+    }
+    if let Some(CutOff { limit, frames, bytes, uncounted }) = live.cutoff {
+        let lost = match uncounted {
+            0 => String::new(),
+            some => format!(", of which {some} are missing from the bytes of destinations"),
+        };
+        notes.push(format!(
+            "of each flow the first {} KiB each way (--cutoff); {frames} frames with {bytes} bytes of \
+             payload were only counted{lost}",
+            limit >> 10
+        ));
     }
     if let Some(last) = live.gaps.last() {
         let until = last.to.map_or_else(|| "now".to_owned(), |to| to.to_string());

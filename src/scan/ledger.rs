@@ -108,6 +108,11 @@ impl Ledger {
         }
     }
 
+    /// Whether a connection is one that [`Ledger::fold`] folds.
+    pub(super) fn folds(connection: &Connection) -> bool {
+        Visit::of(connection).is_some()
+    }
+
     /// Forgets all beyond a number of connections, and tells how many those are.
     pub(super) fn truncate(&mut self, limit: usize) -> u64 {
         let excess = self.len().saturating_sub(limit);
@@ -182,6 +187,13 @@ impl Ledger {
     }
 }
 
+/// The kinds, each at its number.
+pub(super) fn by_number(numbers: &HashMap<Kind, u32, RandomState>) -> Vec<&Kind> {
+    let mut kinds: Vec<_> = numbers.iter().collect();
+    kinds.sort_unstable_by_key(|(_, number)| **number);
+    kinds.into_iter().map(|(kind, _)| kind).collect()
+}
+
 impl Visit {
     /// A connection that went well, as a visit; `None` for any other.
     ///
@@ -215,6 +227,11 @@ impl Visit {
             stamps,
         };
         Some((kind, visit))
+    }
+
+    /// The key of its flow.
+    pub(super) fn key(&self, kind: &Kind) -> FlowKey {
+        FlowKey::new(kind.transport, self.client, kind.server).0
     }
 
     /// The stamps of what proves the success, in order: as many as there are proofs.

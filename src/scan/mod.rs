@@ -13,6 +13,7 @@
 //!
 //! A [`Team`] scans one capture with several threads, which divide the connections between them.
 
+mod beside;
 mod delivery;
 mod heard;
 mod held;
@@ -27,6 +28,7 @@ mod talk;
 mod team;
 mod thin;
 mod times;
+mod uncaptured;
 
 pub use ledger::{Kind, Visit};
 pub use losses::Losses;

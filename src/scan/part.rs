@@ -17,7 +17,7 @@ use crate::{
 
 /// A connection ends when nothing is seen of it for this long, and at once when a SYN opens another
 /// one on the same tuple.
-const fn idle_limit(transport: Transport) -> Duration {
+pub(super) const fn idle_limit(transport: Transport) -> Duration {
     match transport {
         // Above the 4 minutes after which middleboxes forget, so that their reset still belongs.
         Transport::Tcp => Duration::from_secs(600),

@@ -1,4 +1,4 @@
-use std::{net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::{
     base::{Stamp, Timestamp},
@@ -60,16 +60,6 @@ pub struct Limits {
     pub fold: bool,
 }
 
-impl Limits {
-    /// The part of each one of so many threads.
-    pub(super) fn part(self, threads: NonZeroUsize) -> Self {
-        let [flows, lookups, payload, connections] =
-            [self.flows, self.lookups, self.payload, self.connections]
-                .map(|bound| bound.div_ceil(threads.get()));
-        Self { flows, lookups, payload, connections, ..self }
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -99,7 +89,7 @@ pub enum Place {
 pub struct Scanner {
     /// `None` before the first frame.
     decoder: Option<Decoder>,
-    table: Table<Part>,
+    pub(super) table: Table<Part>,
     partial: Partial,
     limits: Limits,
 }

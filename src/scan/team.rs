@@ -46,7 +46,7 @@ impl Team {
     pub fn new(threads: NonZeroUsize, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
         let threads = threads.min(MAX_THREADS);
         let hasher = RandomState::default();
-        let part = limits.part(threads);
+        let part = limits.share(threads.get());
         let scanner = |_| {
             let table = Table::with_hasher(part.flows, hasher.clone());
             Scanner::with_table(table, part, Arc::clone(&resolvers))

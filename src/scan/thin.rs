@@ -17,7 +17,7 @@ use crate::{
     names::{Knowledge, Recall},
     scan::{
         ANSWER_WAIT, CUT, Connection, Kind, RETRY_WINDOW, SIDE_BY_SIDE, TRY_GAP, Visit,
-        ledger::{Ledger, granted, higher_port},
+        ledger::{Ledger, by_number, granted, higher_port},
     },
 };
 
@@ -256,13 +256,6 @@ fn around(at: Timestamp) -> [Timestamp; 2] {
 fn window(tally: &Tally) -> [Timestamp; 4] {
     let ([a, b], [c, d]) = (around(tally.first.time), around(tally.last.time));
     [a, b, c, d]
-}
-
-/// The kinds, each at its number.
-fn by_number(numbers: &HashMap<Kind, u32, RandomState>) -> Vec<&Kind> {
-    let mut kinds: Vec<_> = numbers.iter().collect();
-    kinds.sort_unstable_by_key(|(_, number)| **number);
-    kinds.into_iter().map(|(kind, _)| kind).collect()
 }
 
 fn told(kind: &Kind, visit: &Visit, names: &Recall<'_>) -> [Told; 2] {

@@ -1,10 +1,16 @@
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use pcap::{Active, Capture, Device, Error, Packet, Precision};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, LinkType, SourceError, prefilter::prefilter, stats::Tally};
+use super::{
+    Cut, CutFlow, Cutoff, Frame, LinkType, SourceError, cutoff::Attached, prefilter::prefilter,
+    stats::Tally,
+};
 use crate::base::{FrameId, Stamp, Timestamp};
 
 /// How to capture.
@@ -20,6 +26,8 @@ pub struct LiveOptions {
     pub filter: Option<String>,
     /// Let the kernel drop the bulk of downloads too: see [`prefilter`].
     pub prefilter: bool,
+    /// Let the kernel count what comes late in flows, and not hand it over. In the place of any filter.
+    pub cutoff: Option<Cutoff>,
 }
 
 impl Default for LiveOptions {
@@ -31,6 +39,7 @@ impl Default for LiveOptions {
             promiscuous: false,
             filter: None,
             prefilter: false,
+            cutoff: None,
         }
     }
 }
@@ -58,11 +67,19 @@ pub(super) struct Live {
     counted: [u32; 3],
     kernel: KernelStats,
     notes: Vec<String>,
+    /// Frames before aren't handed out.
+    since: Timestamp,
+    /// When there are none before any more, but for a clock that was set back.
+    settled: Instant,
+    cutoff: Option<Attached>,
 }
 
 /// How long the kernel gathers frames before it hands them over. Immediate mode isn't used: it
 /// selects libpcap's slower ring, and drops frames.
 pub(super) const TIMEOUT_MS: u16 = 50;
+
+/// Frames from before [`Live::begin`] have been read by then.
+const SETTLED: Duration = Duration::from_secs(1);
 
 impl Live {
     /// Starts to capture on an interface, or on all of them (`any`, on Linux). `input` is the index
@@ -120,10 +137,36 @@ impl Live {
             }
         }
         let link = LinkType::from_header(handle.get_datalink().0.unsigned_abs());
+        let cutoff = options.cutoff.as_ref().and_then(|cutoff| {
+            let attached = cut_off(&handle, link, options.snap_len, cutoff);
+            attached
+                .inspect_err(|error| {
+                    notes.push(format!(
+                        "no cut-off ({error}): every frame is handed over, and costs its time"
+                    ));
+                })
+                .ok()
+        });
         let unit = if nanoseconds { 1 } else { 1000 };
         let (counted, kernel) = Default::default();
         let name = name.to_owned();
-        Ok(Self { name, handle, link, unit, input, tally: before, counted, kernel, notes })
+        let since = Timestamp::default();
+        let tally = before;
+        let settled = Instant::now();
+        Ok(Self {
+            name,
+            handle,
+            link,
+            unit,
+            input,
+            tally,
+            counted,
+            kernel,
+            notes,
+            since,
+            settled,
+            cutoff,
+        })
     }
 
     /// Hands out frames that the kernel has ready, about `max` of them at most, and tells how many
@@ -137,26 +180,30 @@ impl Live {
         max: usize,
         mut on_frame: impl FnMut(Frame<'_>),
     ) -> Result<usize, SourceError> {
-        let Self { handle, link, unit, input, tally, .. } = self;
+        let Self { handle, link, unit, input, tally, since, .. } = self;
         let result = handle.dispatch(Some(max), |packet| {
             let frame = frame(&packet, *link, *unit, FrameId::new(*input, tally.frames + 1));
-            tally.count(&frame);
-            on_frame(frame);
+            if frame.stamp.time >= *since {
+                tally.count(&frame);
+                on_frame(frame);
+            }
         });
         result.map_err(|error| self.ended(error))
     }
 
-    /// The next frame, if the kernel has one ready.
+    /// The next frame, if the kernel has one ready. Whether it counts says [`Live::counts`].
     ///
     /// # Errors
     ///
     /// When the interface went away.
     pub(super) fn next(&mut self) -> Result<Option<Frame<'_>>, SourceError> {
-        let Self { name, handle, link, unit, input, tally, .. } = self;
+        let Self { name, handle, link, unit, input, tally, since, .. } = self;
         match handle.next_packet() {
             Ok(packet) => {
                 let frame = frame(&packet, *link, *unit, FrameId::new(*input, tally.frames + 1));
-                tally.count(&frame);
+                if frame.stamp.time >= *since {
+                    tally.count(&frame);
+                }
                 Ok(Some(frame))
             }
             Err(Error::TimeoutExpired | Error::NoMorePackets) => Ok(None),
@@ -177,7 +224,55 @@ impl Live {
         self.kernel.dropped += more(1);
         self.kernel.if_dropped += more(2);
         self.counted = now;
+        if self.has_begun() && Instant::now() >= self.settled {
+            self.since = Timestamp::default();
+        }
         Ok(self.kernel)
+    }
+
+    /// Tells what was cut of each flow since the last call, as far as the system tells.
+    pub(super) fn ask(&mut self, each: impl FnMut(CutFlow)) {
+        if let Some(cutoff) = &mut self.cutoff {
+            // Before Linux 5.19 it may be refused to who gave up the right to load a program. What
+            // isn't told isn't accounted for, which shows.
+            let _ = cutoff.ask(each);
+        }
+    }
+
+    /// Notes that bytes which were cut belong to a flow that is known.
+    pub(super) fn account(&mut self, bytes: u64) {
+        if let Some(cutoff) = &mut self.cutoff {
+            cutoff.account(bytes);
+        }
+    }
+
+    /// What was cut; `None` without a cut-off.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        self.cutoff.as_ref().map(Attached::cut)
+    }
+
+    /// Hands out nothing until [`Live::begin`].
+    pub(super) fn hold(&mut self) {
+        self.since = Timestamp::from_nanos(u64::MAX);
+    }
+
+    /// Hands out what is captured from now on, and forgets what the kernel counted before.
+    pub(super) fn begin(&mut self, since: Timestamp) {
+        if self.kernel_stats().is_ok() {
+            self.kernel = KernelStats::default();
+        }
+        self.since = since;
+        self.settled = Instant::now() + SETTLED;
+    }
+
+    /// False until [`Live::begin`].
+    pub(super) fn has_begun(&self) -> bool {
+        self.since < Timestamp::from_nanos(u64::MAX)
+    }
+
+    /// Whether a frame of a time is handed out.
+    pub(super) fn counts(&self, time: Timestamp) -> bool {
+        time >= self.since
     }
 
     /// What was asked for and can't be had, and what that costs.
@@ -199,6 +294,34 @@ impl Live {
     fn ended(&self, error: Error) -> SourceError {
         ended(&self.name, error)
     }
+}
+
+#[cfg(target_os = "linux")]
+fn cut_off(
+    handle: &Capture<Active>,
+    link: LinkType,
+    snap_len: u32,
+    cutoff: &Cutoff,
+) -> Result<Attached, String> {
+    use std::os::fd::AsFd;
+    Attached::new(handle.as_fd(), link, snap_len, cutoff).map_err(|error| {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => {
+                format!("it needs CAP_BPF, or CAP_SYS_ADMIN, to load a program: {error}")
+            }
+            _ => error.to_string(),
+        }
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cut_off(
+    _: &Capture<Active>,
+    link: LinkType,
+    snap_len: u32,
+    cutoff: &Cutoff,
+) -> Result<Attached, String> {
+    Attached::new((), link, snap_len, cutoff).map_err(|error| error.to_string())
 }
 
 #[cfg(unix)]

@@ -8,10 +8,18 @@ mod capture;
 #[cfg(feature = "capture")]
 mod carrier;
 mod classic;
+#[cfg(feature = "capture")]
+mod cutoff;
+#[cfg(all(feature = "capture", target_os = "linux"))]
+mod cutoff_program;
 mod error;
+#[cfg(feature = "capture")]
+mod fanout;
 mod format;
 mod frame;
 mod inputs;
+#[cfg(all(feature = "capture", target_os = "linux"))]
+mod kernel;
 #[cfg(feature = "capture")]
 mod live;
 mod map;
@@ -21,12 +29,16 @@ mod prefilter;
 mod records;
 #[cfg(feature = "capture")]
 mod rings;
+#[cfg(all(feature = "capture", target_os = "linux"))]
+mod spread;
 mod stats;
 mod stream;
 #[cfg(test)]
 mod testing;
 
 pub use capture::{Capture, End};
+#[cfg(feature = "capture")]
+pub use cutoff::{Cut, CutFlow, Cutoff};
 pub use error::{Damage, DamageKind, SourceError};
 pub use format::Format;
 pub use frame::{Frame, LinkType};

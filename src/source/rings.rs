@@ -1,5 +1,6 @@
 use std::{
     cell::Cell,
+    sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -7,8 +8,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Format, Frame, InputStats, KernelStats, LinkType, LiveOptions, SourceError,
+    Cut, CutFlow, Format, Frame, InputStats, KernelStats, LinkType, LiveOptions, SourceError,
     carrier::Carrier,
+    fanout::{Fanout, NoFanout},
     live::{Live, TIMEOUT_MS},
     stats::Tally,
 };
@@ -18,6 +20,8 @@ use crate::base::{Stamp, Timestamp};
 ///
 /// Frames come in the order of their capture times, whichever interface they came through. An
 /// interface that goes away is opened again as soon as it is back.
+///
+/// Several of these may share the same interfaces, for a thread each: see [`Rings::open_beside`].
 pub struct Rings {
     rings: Vec<Ring>,
     options: LiveOptions,
@@ -46,6 +50,8 @@ pub struct LiveStats {
     pub gaps: Vec<Gap>,
     /// How often it was away.
     pub gap_count: u64,
+    /// What a cut-off kept in the kernel, up to the last [`Rings::ask`]; `None` without one.
+    pub cut: Option<Cut>,
 }
 
 /// Gaps that are kept for each interface.
@@ -76,6 +82,11 @@ struct Ring {
     seen_up: Timestamp,
     gaps: Vec<Gap>,
     gap_count: u64,
+    /// Those that share the interface's frames, and which of them this is.
+    share: Option<(Arc<Fanout>, usize)>,
+    notes: Vec<String>,
+    /// What was cut before the interface went away.
+    cut: Option<Cut>,
 }
 
 /// The next frame of one of several interfaces, kept until the others have shown theirs.
@@ -116,6 +127,52 @@ impl Rings {
         let ring = |(index, name): (u32, &String)| Ring::open(name, index, options, now);
         let rings = (0..).zip(names).map(ring).collect::<Result<_, _>>()?;
         Ok(Self { rings, options: options.clone(), checked: Instant::now(), horizon: now })
+    }
+
+    /// The same, `count` times beside each other: the kernel spreads the frames of each interface, so
+    /// that all of a flow come to the same one, also if they pass several interfaces. What can't be
+    /// told to belong to a flow, as fragments, and tunnels, comes to the first.
+    ///
+    /// Gives one alone, with a [note](Self::notes), where the kernel can't.
+    ///
+    /// # Errors
+    ///
+    /// As [`Rings::open`].
+    pub fn open_beside(
+        names: &[String],
+        options: &LiveOptions,
+        count: usize,
+    ) -> Result<Vec<Self>, SourceError> {
+        let mut all = vec![Self::open(names, options)?];
+        if count <= 1 {
+            return Ok(all);
+        }
+        let groups: Vec<_> = names.iter().map(|_| Arc::new(Fanout::new(count))).collect();
+        for place in 0..count {
+            if place > 0 {
+                all.push(Self::open(names, options)?);
+            }
+            for (ring, group) in all[place].rings.iter_mut().zip(&groups) {
+                if let Err(refused) = ring.share(group, place) {
+                    return Self::alone(names, options, all, &refused);
+                }
+            }
+        }
+        all.iter_mut().flat_map(|rings| &mut rings.rings).for_each(Ring::begin);
+        Ok(all)
+    }
+
+    /// One that sees everything.
+    fn alone(
+        names: &[String],
+        options: &LiveOptions,
+        open: Vec<Self>,
+        refused: &NoFanout,
+    ) -> Result<Vec<Self>, SourceError> {
+        drop(open);
+        let mut one = Self::open(names, options)?;
+        one.rings.iter_mut().take(1).for_each(|ring| ring.notes.push(refused.to_string()));
+        Ok(vec![one])
     }
 
     /// Hands out the frames that are ready, a batch at most; when there are none, waits for some,
@@ -183,6 +240,35 @@ impl Rings {
         let _ = self.check();
     }
 
+    /// Tells what a cut-off kept in the kernel of each flow since the last call. `knows` says whether
+    /// the flow is known to it. Of copies of the same packets, on several interfaces or on the
+    /// loopback, one counts.
+    ///
+    /// Costs some milliseconds when there are many flows.
+    pub fn ask(&mut self, mut knows: impl FnMut(&CutFlow) -> bool) {
+        let mut all = Vec::new();
+        for (at, ring) in self.rings.iter_mut().enumerate() {
+            if let Some(live) = &mut ring.live {
+                live.ask(|flow| all.push((at, flow)));
+            }
+        }
+        let whose = |flow: &CutFlow| (flow.udp, flow.from, flow.to);
+        all.sort_unstable_by_key(|(at, flow)| (whose(flow), *at));
+        for copies in all.chunk_by(|(_, a), (_, b)| whose(a) == whose(b)) {
+            let most =
+                |number: fn(&CutFlow) -> u64| copies.iter().map(|(_, flow)| number(flow)).max();
+            let (packets, bytes) = (most(|flow| flow.packets), most(|flow| flow.bytes));
+            let (packets, bytes) = (packets.unwrap_or_default(), bytes.unwrap_or_default());
+            if knows(&CutFlow { packets, bytes, ..copies[0].1 }) {
+                for (at, flow) in copies {
+                    if let Some(live) = &mut self.rings[*at].live {
+                        live.account(flow.bytes);
+                    }
+                }
+            }
+        }
+    }
+
     /// What is known of each interface, in the order in which they were named.
     pub fn stats(&self) -> Vec<LiveStats> {
         self.rings.iter().map(Ring::stats).collect()
@@ -191,7 +277,8 @@ impl Rings {
     /// What was asked for and can't be had, and what that costs, by interface.
     pub fn notes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.rings.iter().flat_map(|ring| {
-            ring.live.iter().flat_map(Live::notes).map(|note| (ring.name.as_str(), note.as_str()))
+            let notes = ring.live.iter().flat_map(Live::notes).chain(&ring.notes);
+            notes.map(|note| (ring.name.as_str(), note.as_str()))
         })
     }
 
@@ -303,10 +390,34 @@ impl Ring {
             seen_up: now,
             gaps: Vec::new(),
             gap_count: 0,
+            share: None,
+            notes: Vec::new(),
+            cut: None,
         })
     }
 
+    /// Shares the interface's frames with those before.
+    fn share(&mut self, group: &Arc<Fanout>, place: usize) -> Result<(), NoFanout> {
+        if let Some(live) = &mut self.live {
+            live.hold();
+            group.join(live, now)?;
+        }
+        self.share = Some((Arc::clone(group), place));
+        Ok(())
+    }
+
+    /// Hands out frames from when all that share them were there.
+    fn begin(&mut self) {
+        if let (Some(live), Some((group, _))) = (&mut self.live, &self.share)
+            && !live.has_begun()
+            && let Some(since) = group.since()
+        {
+            live.begin(since);
+        }
+    }
+
     fn read(&mut self, max: usize, on_frame: &mut impl FnMut(&Frame<'_>)) -> usize {
+        self.begin();
         let Some(live) = &mut self.live else { return 0 };
         let mut read = 0;
         while read < max {
@@ -324,14 +435,15 @@ impl Ring {
 
     /// Makes the head the next frame, if there is one.
     fn peek(&mut self) {
+        self.begin();
         let Self { live: Some(live), head, .. } = self else { return };
-        if head.full || head.dry {
-            return;
-        }
-        match live.next() {
-            Ok(Some(frame)) => head.keep(&frame),
-            Ok(None) => head.dry = true,
-            Err(_) => self.close(),
+        while !head.full && !head.dry {
+            match live.next() {
+                Ok(Some(frame)) => head.keep(&frame),
+                Ok(None) => head.dry = true,
+                Err(_) => return self.close(),
+            }
+            head.full &= live.counts(head.stamp.time);
         }
     }
 
@@ -340,6 +452,11 @@ impl Ring {
     fn close(&mut self) {
         let Some(live) = self.live.take() else { return };
         self.before = live.tally().clone();
+        self.cut = self.cut();
+        drop(live);
+        if let Some((group, _)) = &self.share {
+            group.leave();
+        }
         self.closed = self.closed.plus(self.open);
         self.open = KernelStats::default();
         self.begin_gap();
@@ -369,7 +486,17 @@ impl Ring {
     }
 
     fn reopen(&mut self, options: &LiveOptions, now: Timestamp) -> Result<(), SourceError> {
-        let live = Live::open(&self.name, self.index, self.before.clone(), options)?;
+        if self.share.as_ref().is_some_and(|(group, place)| !group.is_turn_of(*place)) {
+            return Ok(());
+        }
+        let mut live = Live::open(&self.name, self.index, self.before.clone(), options)?;
+        if let Some((group, _)) = &self.share {
+            live.hold();
+            group.join(&live, self::now).map_err(|refused| SourceError::Interface {
+                name: self.name.clone(),
+                what: refused.to_string(),
+            })?;
+        }
         self.link = live.link();
         self.live = Some(live);
         if self.carrier != Carrier::Unknown {
@@ -421,7 +548,18 @@ impl Ring {
             dropped: Some(kernel.dropped.saturating_add(kernel.if_dropped)),
             truncated: None,
         };
-        LiveStats { input, kernel, gaps: self.gaps.clone(), gap_count: self.gap_count }
+        let (gaps, gap_count) = (self.gaps.clone(), self.gap_count);
+        LiveStats { input, kernel, gaps, gap_count, cut: self.cut() }
+    }
+
+    /// What was cut, also before the interface went away.
+    fn cut(&self) -> Option<Cut> {
+        let now = self.live.as_ref().and_then(Live::cut);
+        let all = [self.cut, now].into_iter().flatten();
+        all.reduce(|mut sum, more| {
+            sum.add(&more);
+            sum
+        })
     }
 }
 
@@ -436,6 +574,40 @@ impl Head {
 
     fn frame(&self, link: LinkType) -> Frame<'_> {
         Frame { stamp: self.stamp, link, wire_len: self.wire_len, data: &self.data }
+    }
+}
+
+impl LiveStats {
+    /// Adds what another one that shares the interface counted.
+    pub fn beside(&mut self, other: &Self) {
+        let (mine, its) = (&mut self.input, &other.input);
+        mine.frames += its.frames;
+        mine.bytes += its.bytes;
+        mine.first = [mine.first, its.first].into_iter().flatten().min();
+        mine.last = mine.last.max(its.last);
+        mine.link_types.extend_from_slice(&its.link_types);
+        mine.link_types.sort_unstable();
+        mine.link_types.dedup();
+        self.kernel.received += other.kernel.received;
+        self.kernel.dropped += other.kernel.dropped;
+        // The interface lost them for all.
+        self.kernel.if_dropped = self.kernel.if_dropped.max(other.kernel.if_dropped);
+        mine.dropped = Some(self.kernel.dropped.saturating_add(self.kernel.if_dropped));
+        self.cut = match (self.cut, other.cut) {
+            (Some(mut sum), Some(more)) => {
+                sum.add(&more);
+                Some(sum)
+            }
+            (one, other) => one.or(other),
+        };
+        // All saw it go away, one of them last.
+        if other.gap_count > self.gap_count {
+            (self.gaps, self.gap_count) = (other.gaps.clone(), other.gap_count);
+        } else if let (Some(mine), Some(its)) = (self.gaps.last_mut(), other.gaps.last())
+            && other.gap_count == self.gap_count
+        {
+            mine.to = mine.to.zip(its.to).map(|(one, other)| one.max(other));
+        }
     }
 }
 
@@ -473,6 +645,56 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert!(error.starts_with("interface no-such-if0: "), "{error}");
+    }
+
+    #[test]
+    fn rings_beside_each_other_share_the_frames() {
+        let options = LiveOptions { filter: Some("udp".to_owned()), ..LiveOptions::default() };
+        for name in ["lo", "any"] {
+            let mut all = match Rings::open_beside(&[name.to_owned()], &options, 3) {
+                Ok(all) => all,
+                Err(error) => return eprintln!("skipped: {error}"),
+            };
+            if all.len() == 1 {
+                return eprintln!("skipped: {:?}", all[0].notes().collect::<Vec<_>>());
+            }
+            let sockets: Vec<_> =
+                (0..20).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+            let to = sockets[0].local_addr().unwrap();
+            for _ in 0..3 {
+                sockets[1..].iter().for_each(|socket| {
+                    socket.send_to(b"seen on one ring", to).unwrap();
+                    sockets[0].send_to(b"seen on one ring", socket.local_addr().unwrap()).unwrap();
+                });
+            }
+            let mut flows = vec![std::collections::BTreeMap::new(); 3];
+            let total = || 3 * 2 * 19;
+            for _ in 0..500 {
+                for (rings, flows) in all.iter_mut().zip(&mut flows) {
+                    let see = |frame: &Frame<'_>| {
+                        if frame.data.ends_with(b"seen on one ring") {
+                            let ports = &frame.data[frame.data.len() - 24..][..4];
+                            let mut ports = [&ports[..2], &ports[2..]];
+                            ports.sort_unstable();
+                            *flows.entry(ports.concat()).or_insert(0) += 1;
+                        }
+                    };
+                    rings.turn(Duration::from_millis(3), see).unwrap();
+                }
+                let seen: i32 = flows.iter().flat_map(|flows| flows.values()).sum();
+                // The loopback shows each twice: going out and coming in.
+                if seen >= total() && seen % total() == 0 {
+                    break;
+                }
+            }
+            assert!(flows.iter().all(|flows| !flows.is_empty()), "{name}: {flows:?}");
+            let keys: Vec<_> = flows.iter().flat_map(|flows| flows.keys()).collect();
+            assert_eq!(keys.len(), 19, "{name}: a flow is on several rings: {flows:?}");
+            let stats: Vec<_> = all.iter().map(|rings| rings.stats().remove(0)).collect();
+            let mut sum = stats[0].clone();
+            stats[1..].iter().for_each(|more| sum.beside(more));
+            assert_eq!(sum.input.frames, stats.iter().map(|one| one.input.frames).sum::<u64>());
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod packets;
+pub mod rings;
 
 use std::{
     fs,

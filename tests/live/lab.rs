@@ -241,8 +241,17 @@ impl Lab {
 
     /// Starts a program on the node.
     pub fn start(&self, argv: &[&str]) -> Program {
+        self.start_on(&self.node, argv)
+    }
+
+    /// Starts a program beside the servers.
+    pub fn start_in_net(&self, argv: &[&str]) -> Program {
+        self.start_on(&self.net, argv)
+    }
+
+    fn start_on(&self, namespace: &str, argv: &[&str]) -> Program {
         let mut child = self
-            .command(&self.node, argv)
+            .command(namespace, argv)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
