@@ -3,10 +3,9 @@
 
 use std::{fs::File, io};
 
-use memmap2::Advice;
 pub(super) use memmap2::Mmap;
 #[cfg(unix)]
-use memmap2::UncheckedAdvice;
+use memmap2::{Advice, UncheckedAdvice};
 
 /// Maps a file for one pass from front to back.
 ///
