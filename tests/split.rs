@@ -494,6 +494,55 @@ fn what_is_looked_at_ends_at_the_same_byte() {
     assert!(found.contains(&true) && found.contains(&false), "{found:?}");
 }
 
+/// Handshakes; `between`; the rest of the same connections, as if nothing had been between.
+fn around(between: Vec<OwnedFrame>) -> Subject {
+    let at = |millis: u64| Timestamp::from_nanos(1_700_000_000_000_000_000 + millis * 1_000_000);
+    let server = (Ipv4Addr::new(203, 0, 113, 20), 443);
+    let client = |port| (Ipv4Addr::new(10, 77, 1, 10), port);
+    let mut frames = Vec::new();
+    for port in 40_000..40_060 {
+        frames.push(packets::tcp(at(0), (client(port), server), SYN, (1000, 0), &[]));
+    }
+    frames.extend(between);
+    for port in 40_000..40_060 {
+        frames.push(packets::tcp(at(20), (server, client(port)), SYN | ACK, (2000, 1001), &[]));
+        frames.push(packets::tcp(at(21), (client(port), server), ACK, (1001, 2001), &[]));
+        frames.push(packets::tcp(at(22), (client(port), server), FIN | ACK, (1001, 2001), &[]));
+        frames.push(packets::tcp(at(23), (server, client(port)), FIN | ACK, (2001, 1002), &[]));
+    }
+    Subject::new(frames, Setting::default())
+}
+
+/// SYNs of other connections, two hours later.
+fn ahead(count: u16) -> Vec<OwnedFrame> {
+    let at = Timestamp::from_nanos(1_700_007_200_000_000_000);
+    let server = (Ipv4Addr::new(203, 0, 113, 21), 443);
+    let client = |port| (Ipv4Addr::new(10, 77, 1, 11), port);
+    (0..count).map(|n| packets::tcp(at, (client(10_000 + n), server), SYN, (1, 0), &[])).collect()
+}
+
+#[test]
+fn a_few_wrong_stamps_end_no_connection() {
+    let few = around(ahead(3));
+    for threads in 1..6 {
+        few.check_team(threads, &[], true);
+    }
+    // Those with the wrong stamps, and no parts.
+    let census = scan(&few.frames, &few.resolvers, &mut ());
+    let connections: usize = census.kinds.iter().map(|(_, visits)| visits.len()).sum();
+    assert_eq!(connections + census.connections.len(), 60 + 3);
+}
+
+#[test]
+fn a_clock_that_is_set_back_tells_all_threads_the_same() {
+    for count in [600, 3000] {
+        let subject = around(ahead(count));
+        for threads in 1..6 {
+            subject.check_team(threads, &[], true);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
 

@@ -204,7 +204,7 @@ fn shares(limits: Limits, rings: usize, before: Option<&Census>) -> (Limits, Lim
 }
 
 /// Ends the capture of all when one ends, in whatever way.
-struct Ending<'w>(&'w AtomicBool);
+pub(super) struct Ending<'w>(pub(super) &'w AtomicBool);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {

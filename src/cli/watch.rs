@@ -30,7 +30,7 @@ use super::{
     listen::ListenArgs,
     live::{PATIENCE, size},
     read::{dropped, stop_on_signals},
-    reader::{Crew, Gathering, Piece, Seen, Snapshot},
+    reader::{Crew, Ending, Gathering, Piece, Seen, Snapshot},
     sandbox::SandboxArgs,
     saved::{Saved, SavedInput},
     shared::Shared,
@@ -175,18 +175,17 @@ pub(super) fn run(args: &audit::Args) -> anyhow::Result<ExitCode> {
         if args.watch.tui {
             shared.keep_notes();
             scope.spawn(|| {
-                let shown = super::tui::run(&shared, &stop, &reload);
                 // Without the view there would be no way to end it.
-                stop.store(true, Ordering::Relaxed);
+                let _ending = Ending(&stop);
+                let shown = super::tui::run(&shared, &stop, &reload);
                 shown.map_err(|error| shared.note(format!("--tui: {error}")))
             });
         }
         let (court, stop) = (&mut court, &*stop);
         let judging = scope.spawn(move || {
-            let told = court.sit(&received);
             // Whatever went wrong, capturing on would be for nothing.
-            stop.store(true, Ordering::Relaxed);
-            told
+            let _ending = Ending(stop);
+            court.sit(&received)
         });
         let mut readers = readers.into_iter().zip(rings);
         let first = readers.next();

@@ -9,11 +9,13 @@
 //! - a fragment of an IP datagram that may have begun in the stretch before is *held*: the stretch
 //!   is cut around its frame, which is scanned when the stretch before is there;
 //! - where one connection ends and the next on the same tuple begins is decided by what two
-//!   neighbouring packets say, never by what a table happens to hold.
+//!   neighbouring packets say, never by what a table happens to hold; unless the clock was set back by
+//!   many minutes (`Clock`).
 //!
 //! A [`Team`] scans one capture with several threads, which divide the connections between them.
 
 mod beside;
+mod clock;
 mod delivery;
 mod heard;
 mod held;

@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// A margin over the idle limit, for packets that come a little out of order.
+const MARGIN: Duration = Duration::from_secs(60);
+
 /// A connection ends when nothing is seen of it for this long, and at once when a SYN opens another
 /// one on the same tuple.
 pub(super) const fn idle_limit(transport: Transport) -> Duration {
@@ -44,6 +47,8 @@ pub(super) struct Part {
     began: Timestamp,
     /// Capture time of the last packet in reading order.
     last: Timestamp,
+    /// The capture's clock then.
+    clock: Timestamp,
     recent: Recent,
     content: Content,
     /// Bytes of memory that its payload takes, as [`Part::weigh`] found.
@@ -96,6 +101,7 @@ impl Part {
     pub(super) fn new(
         transport: Transport,
         stamp: Stamp,
+        clock: Timestamp,
         opening: Option<Opening>,
         beginning: Beginning,
     ) -> Self {
@@ -111,6 +117,7 @@ impl Part {
             tunnel: None,
             began,
             last,
+            clock,
             recent: Recent::default(),
             content,
             payload: 0,
@@ -156,8 +163,14 @@ impl Part {
     ///
     /// A SYN opens another connection unless it repeats the SYN of this one, or nothing but its
     /// answer was seen so far: SYN and SYN-ACK may be captured in the wrong order.
-    pub(super) fn boundary(&self, time: Timestamp, opening: Option<Opening>) -> Option<Boundary> {
-        if self.is_idle(time, Duration::ZERO) {
+    pub(super) fn boundary(
+        &self,
+        time: Timestamp,
+        clock: Timestamp,
+        opening: Option<Opening>,
+    ) -> Option<Boundary> {
+        let is_idle = time.since(self.last) > idle_limit(self.transport);
+        if is_idle || self.is_over(clock) {
             return Some(Boundary::Idle);
         }
         let opening = opening?;
@@ -174,9 +187,14 @@ impl Part {
         mine.packets == 0 && theirs.packets > 0 && theirs.packets == u64::from(theirs.syn_ack.count)
     }
 
-    /// True when the connection is over by `time`, and by `margin` more, for want of packets.
-    pub(super) fn is_idle(&self, time: Timestamp, margin: Duration) -> bool {
-        time.since(self.last) > idle_limit(self.transport) + margin
+    /// True when the connection is over by the clock, for want of packets, whatever still comes.
+    pub(super) fn is_over(&self, clock: Timestamp) -> bool {
+        clock.since(self.last.max(self.clock)) > idle_limit(self.transport) + MARGIN
+    }
+
+    /// Notes when a packet that belongs to it came.
+    pub(super) fn go_on(&mut self, clock: Timestamp) {
+        self.clock = clock;
     }
 
     /// True when both sides have closed, or one has reset: at most stragglers will come.
@@ -290,6 +308,7 @@ impl Part {
         self.opening = self.opening.or(later.opening);
         self.tunnel = self.tunnel.or(later.tunnel);
         self.last = later.last;
+        self.clock = self.clock.max(later.clock);
         self.weigh();
     }
 
@@ -314,7 +333,8 @@ impl Part {
     pub(super) fn settle<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
         if self.is_tentative() {
             let began = Stamp { time: self.began, ..Stamp::default() };
-            let settled = Self::new(self.transport, began, self.opening, Beginning::Here);
+            let settled =
+                Self::new(self.transport, began, self.clock, self.opening, Beginning::Here);
             let tentative = std::mem::replace(self, settled);
             self.join(key, tentative, out);
         }

@@ -11,6 +11,7 @@ use crate::{
     names::Knowledge,
     scan::{
         Connection, Kind, Limits, Losses, Place, Scanner, Sink, Visit,
+        clock::Clock,
         held::{Held, MAX_HELD, MAX_KEPT},
         ledger::Ledger,
         outlet::Out,
@@ -41,6 +42,7 @@ pub struct Partial {
     pub(super) open: Vec<(FlowKey, Part)>,
     /// Frames lost to full tables up to which connections aren't thinned out again.
     pub(super) thin_from: u64,
+    pub(super) clock: Clock,
     /// Bytes of memory that the payload of all connections in here takes, and of those in a scanner's
     /// table.
     pub(super) payload: usize,
@@ -99,6 +101,7 @@ impl Partial {
             heads: Vec::new(),
             open: Vec::new(),
             thin_from: 0,
+            clock: Clock::default(),
             payload: 0,
             limits,
             resolvers,
@@ -132,6 +135,7 @@ impl Partial {
             heads: self.heads.clone(),
             open: self.open.clone(),
             thin_from: self.thin_from,
+            clock: self.clock,
             payload: self.payload,
             limits: self.limits,
             resolvers: Arc::clone(&self.resolvers),

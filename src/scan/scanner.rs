@@ -1,4 +1,4 @@
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     base::{Stamp, Timestamp},
@@ -138,7 +138,8 @@ impl Scanner {
                     observe(packet.src, error, frame.stamp, sink);
                 }
                 let hash = table.hash(&delivery.key);
-                Step { table, partial, limits }.deliver(delivery, hash, sink);
+                let clock = partial.clock.tick(frame.stamp.time);
+                Step { table, partial, limits }.deliver(delivery, hash, clock, sink);
             }
             Err(Undecoded::FragmentUnplaced) => self.hold(frame, sink),
             Err(why) => {
@@ -163,10 +164,11 @@ impl Scanner {
         &mut self,
         delivery: Delivery<&[u8]>,
         hash: KeyHash,
+        clock: Timestamp,
         sink: &mut impl Sink,
     ) {
         let Self { table, partial, limits, .. } = self;
-        Step { table, partial, limits }.deliver(delivery, hash, sink);
+        Step { table, partial, limits }.deliver(delivery, hash, clock, sink);
     }
 
     /// Goes on after a stretch. What it holds stays with it.
@@ -228,7 +230,7 @@ impl Scanner {
 
     /// Appends a stretch that holds no frames.
     fn append_scanned<S: Sink>(&mut self, later: Partial, sink: &mut S) {
-        let Partial { decoder, counters, names, ledger, heads, open, .. } = later;
+        let Partial { decoder, counters, names, ledger, heads, open, clock, .. } = later;
         let place = self.partial.place;
         match (&mut self.decoder, decoder) {
             (Some(decoder), Some(later)) => decoder.then(later),
@@ -238,11 +240,10 @@ impl Scanner {
         if let (Place::Beginning, Some(decoder)) = (place, &mut self.decoder) {
             decoder.place_all();
         }
-        let start = counters.span.map(|(first, _)| first);
         self.partial.counters.add(counters);
         self.partial.names.union(names);
         self.partial.append(ledger);
-        let mut seam = Seam { scanner: self, start, sink };
+        let mut seam = Seam { scanner: self, sink };
         for (key, part, boundary) in heads {
             let next_may_belong = part.leaves_open() && boundary != Boundary::Idle;
             seam.splice(key, part, (!next_may_belong).then_some(boundary));
@@ -250,6 +251,7 @@ impl Scanner {
         for (key, part) in open {
             seam.splice(key, part, None);
         }
+        self.partial.clock.then(clock);
     }
 
     /// A copy of what the stretch told so far, to conclude while the capture goes on. Fragments that
@@ -288,8 +290,6 @@ impl Scanner {
 /// Where a stretch is appended.
 struct Seam<'s, S> {
     scanner: &'s mut Scanner,
-    /// When the stretch begins.
-    start: Option<Timestamp>,
     sink: &'s mut S,
 }
 
@@ -299,11 +299,11 @@ impl<S: Sink> Seam<'_, S> {
     fn splice(&mut self, key: FlowKey, mut part: Part, end: Option<Boundary>) {
         let Scanner { table, partial, limits, .. } = &mut *self.scanner;
         partial.weigh(0, part.payload());
-        let hash = table.hash(&key);
+        let (hash, clock) = (table.hash(&key), partial.clock.now());
         if let Some(slot) = table.find(&key, hash)
             && let Some(current) = table.get_mut(slot)
         {
-            let Some(boundary) = current.boundary(part.began(), part.opening) else {
+            let Some(boundary) = current.boundary(part.began(), clock, part.opening) else {
                 let before = current.payload() + part.payload();
                 current.join(&key, part, &mut partial.out(self.sink));
                 partial.weigh(before, current.payload());
@@ -324,7 +324,7 @@ impl<S: Sink> Seam<'_, S> {
         match end {
             Some(end) => partial.ended(key, part, Some(end), self.sink),
             None => {
-                Step { table, partial, limits }.make_room(self.start, self.sink);
+                Step { table, partial, limits }.make_room(clock, self.sink);
                 let slot = table.insert(key, hash, part);
                 Step { table, partial, limits }.shed(slot, self.sink);
             }
@@ -348,15 +348,21 @@ struct Step<'s> {
 
 impl Step<'_> {
     /// Takes what came for a connection, whose key has the table's `hash`.
-    fn deliver<S: Sink>(mut self, delivery: Delivery<&[u8]>, hash: KeyHash, sink: &mut S) {
+    fn deliver<S: Sink>(
+        mut self,
+        delivery: Delivery<&[u8]>,
+        hash: KeyHash,
+        clock: Timestamp,
+        sink: &mut S,
+    ) {
         let key = delivery.key;
         match delivery.what {
             What::Heard { heard, tunnel } => {
-                let slot = self.slot(key, hash, heard.stamp, heard.opening(), sink);
+                let slot = self.slot((key, hash), heard.stamp, clock, heard.opening(), sink);
                 self.hear(slot, key, heard, tunnel, sink);
             }
             What::Error { about, stamp, from, error } => {
-                let slot = self.slot(key, hash, stamp, None, sink);
+                let slot = self.slot((key, hash), stamp, clock, None, sink);
                 if let Some(part) = self.table.get_mut(slot) {
                     part.icmp(about, stamp, from, &error);
                 }
@@ -409,9 +415,9 @@ impl Step<'_> {
     /// The connection that a packet belongs to, begun here if need be.
     fn slot<S: Sink>(
         &mut self,
-        key: FlowKey,
-        hash: KeyHash,
+        (key, hash): (FlowKey, KeyHash),
         stamp: Stamp,
+        clock: Timestamp,
         opening: Option<Opening>,
         sink: &mut S,
     ) -> Slot {
@@ -422,7 +428,8 @@ impl Step<'_> {
         if let Some(slot) = self.table.find(&key, hash)
             && let Some(part) = self.table.get_mut(slot)
         {
-            let Some(boundary) = part.boundary(stamp.time, opening) else {
+            let Some(boundary) = part.boundary(stamp.time, clock, opening) else {
+                part.go_on(clock);
                 part.opening = part.opening.or(opening);
                 return slot;
             };
@@ -432,9 +439,9 @@ impl Step<'_> {
             };
             self.close(slot, boundary, sink);
         } else {
-            self.make_room(Some(stamp.time), sink);
+            self.make_room(clock, sink);
         }
-        self.table.insert(key, hash, Part::new(key.transport(), stamp, opening, beginning))
+        self.table.insert(key, hash, Part::new(key.transport(), stamp, clock, opening, beginning))
     }
 
     fn close<S: Sink>(&mut self, slot: Slot, boundary: Boundary, sink: &mut S) {
@@ -444,11 +451,8 @@ impl Step<'_> {
     }
 
     /// Ends idle flows a few at a time; when the table is full, drops one.
-    fn make_room<S: Sink>(&mut self, now: Option<Timestamp>, sink: &mut S) {
-        // A margin over the idle limit, for packets that come a little out of order.
-        let margin = Duration::from_secs(60);
-        let over = |part: &Part| now.is_some_and(|now| part.is_idle(now, margin));
-        while let Some(slot) = self.table.sweep(SWEEP, over) {
+    fn make_room<S: Sink>(&mut self, clock: Timestamp, sink: &mut S) {
+        while let Some(slot) = self.table.sweep(SWEEP, |part| part.is_over(clock)) {
             self.close(slot, Boundary::Idle, sink);
         }
         while self.table.is_full() {

@@ -7,7 +7,7 @@ use crate::{
     base::{Timestamp, in_parallel},
     decode::Decoder,
     flow::{Endpoint, KeyHash, Table},
-    scan::{Census, Counters, Limits, Scanner, delivery::Delivery},
+    scan::{Census, Counters, Limits, Scanner, clock::Clock, delivery::Delivery},
     source::Frame,
 };
 
@@ -53,7 +53,7 @@ impl Team {
         };
         let scanners = (0..threads.get()).map(scanner).collect();
         let (decoder, counters) = (Decoder::new(limits.fragments), Counters::default());
-        let router = Router { decoder, counters, hasher, shares: threads };
+        let router = Router { decoder, counters, clock: Clock::default(), hasher, shares: threads };
         Self { router, scanners, limits }
     }
 
@@ -137,6 +137,7 @@ impl Turn<'_> {
 struct Router {
     decoder: Decoder,
     counters: Counters,
+    clock: Clock,
     /// That of all tables.
     hasher: RandomState,
     shares: NonZeroUsize,
@@ -158,7 +159,8 @@ impl Router {
             return;
         };
         let hash = KeyHash::new(&self.hasher, &delivery.key);
-        batch.add(hash.share(self.shares.get()), hash, delivery);
+        let clock = self.clock.tick(frame.stamp.time);
+        batch.add(hash.share(self.shares.get()), (hash, clock), delivery);
     }
 }
 
@@ -197,8 +199,11 @@ struct Batch {
     /// Payload that doesn't lie in the backing.
     arena: Vec<u8>,
     /// For each share in the order of the frames.
-    packets: Vec<Vec<(KeyHash, Delivery<Span>)>>,
+    packets: Vec<Vec<(Place, Delivery<Span>)>>,
 }
+
+/// Where a packet belongs: the hash of its connection, and the capture's clock when it came.
+type Place = (KeyHash, Timestamp);
 
 /// Where the payload of a packet lies.
 #[derive(Clone, Copy, Debug)]
@@ -216,9 +221,9 @@ impl Batch {
         self.packets.iter_mut().for_each(Vec::clear);
     }
 
-    fn add(&mut self, share: usize, hash: KeyHash, delivery: Delivery<&[u8]>) {
+    fn add(&mut self, share: usize, place: Place, delivery: Delivery<&[u8]>) {
         let delivery = delivery.map(|bytes| self.span(bytes));
-        self.packets[share].push((hash, delivery));
+        self.packets[share].push((place, delivery));
     }
 
     fn span(&mut self, bytes: &[u8]) -> Span {
@@ -247,12 +252,12 @@ impl Scanner {
     fn take(&mut self, batch: &Batch, share: usize) {
         self.extend(batch.span);
         let packets = &batch.packets[share];
-        for (at, (hash, delivery)) in packets.iter().enumerate() {
-            if let Some((next, _)) = packets.get(at + AHEAD) {
+        for (at, ((hash, clock), delivery)) in packets.iter().enumerate() {
+            if let Some(((next, _), _)) = packets.get(at + AHEAD) {
                 self.prefetch(*next);
             }
             let delivery = delivery.map(|span| batch.bytes(span));
-            self.deliver(delivery, *hash, &mut ());
+            self.deliver(delivery, *hash, *clock, &mut ());
         }
     }
 }

@@ -106,9 +106,10 @@ impl Capture {
         let outcome = match &mut self.bytes {
             Bytes::Mapped(mapped) => {
                 let map = Arc::clone(&mapped.map);
-                let mut records = Records::resume(&map, self.cursor.clone());
+                // Moved, not copied: there may be many interfaces, and calls for few frames each.
+                let mut records = Records::resume(&map, self.cursor.take());
                 let end = walk(mapped, &mut records, &mut self.tally, &self.progress, on_frame);
-                self.cursor = records.cursor().clone();
+                self.cursor = records.into_cursor();
                 end.map_err(Failure::Damage)
             }
             Bytes::Stream(stream) => follow(stream, &mut self.cursor, &mut self.tally, on_frame),

@@ -98,6 +98,10 @@ impl<'a> Records<'a> {
         &self.cursor
     }
 
+    pub(super) fn into_cursor(self) -> Cursor {
+        self.cursor
+    }
+
     /// Brings bytes into the cache that lie some records ahead: where those begin is only known when the
     /// ones before were read, and each would be waited for.
     #[inline(always)]
@@ -169,6 +173,12 @@ impl Cursor {
             return Err(format::foreign(&head[..head.len().min(HEAD)]));
         };
         Ok(Self { layout: Layout(kind), offset, number: 0, last: Timestamp::default(), input })
+    }
+
+    /// Moves it out. What is left knows of no interfaces.
+    pub(super) fn take(&mut self) -> Self {
+        let nothing = Layout(Kind::Ng(Section::default()));
+        Self { layout: std::mem::replace(&mut self.layout, nothing), ..*self }
     }
 
     /// Parses what is at the start of `rest`, the bytes from the cursor's offset on.
