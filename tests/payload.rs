@@ -137,10 +137,11 @@ fn nothing_is_left_when_all_is_closed() {
     let mut scanner = Scanner::new(Place::Beginning, Limits::default(), Arc::from([]));
     push(&mut scanner, &endless_heads(flows), usize::MAX);
     assert!(scanner.payload() >= usize::from(flows) * (4 * SEGMENT - 1));
-    // Long after, others begin: each looks for flows that are over.
+    // Long after, others begin, enough of them to be believed that time has passed: each looks for
+    // flows that are over.
     let day = 24 * 3600 * 1000;
     let later: Vec<_> =
-        (0..flows).map(|flow| packets::tcp(at(day), ends(5000 + flow), SYN, (0, 0), &[])).collect();
+        (0..2048).map(|flow| packets::tcp(at(day), ends(5000 + flow), SYN, (0, 0), &[])).collect();
     push(&mut scanner, &later, usize::MAX);
     assert_eq!(scanner.payload(), 0);
     assert_eq!(scanner.conclude(&mut ()).counters.evicted, 0);
