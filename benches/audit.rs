@@ -9,6 +9,7 @@
 use std::{
     env, fs,
     io::Write,
+    num::NonZeroUsize,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
@@ -17,8 +18,8 @@ use std::{
 
 use egress_auditor::{
     catalog::{Profile, Site, builtin},
-    scan::{Limits, Place, Scanner},
-    source::Capture,
+    scan::{Limits, Team},
+    source::{Capture, End},
     verdict::judge,
 };
 
@@ -66,14 +67,13 @@ fn bare_loop(path: &Path) -> u64 {
 
 fn audit(path: &Path) -> u64 {
     let mut capture = Capture::open(path, 0).expect("a capture");
-    let mut scanner = Scanner::new(Place::Beginning, Limits::default(), Arc::from([]));
-    capture
-        .for_each(|frame| {
-            scanner.push(&frame, &mut ());
-            ControlFlow::Continue(())
-        })
-        .expect("an undamaged capture");
-    let census = scanner.finish().conclude(&mut ());
+    let mut team = Team::new(NonZeroUsize::MIN, Limits::default(), Arc::from([]));
+    team.scan(|turn| {
+        turn.backed_by(capture.backing());
+        let end = capture.for_each(|frame| turn.frame(&frame)).expect("an undamaged capture");
+        end == End::Stopped
+    });
+    let census = team.conclude();
     let catalog = builtin("aks").expect("a built-in catalog");
     let findings = judge(&census, &Site::new(&[catalog], Profile::default(), None));
     assert!(!findings.rules.is_empty());

@@ -14,7 +14,7 @@ use std::{fs, process::Command};
 
 use lab::Lab;
 use serde_json::Value;
-use told::{forget, has_destination, json, lines, profile, rule};
+use told::{check_windows, forget, has_destination, json, lines, profile, rule};
 
 #[test]
 fn the_report_is_that_of_the_same_packets_in_a_file() {
@@ -94,22 +94,7 @@ fn windows_end_at_the_same_time_for_all() {
     audit.wait_for("telemetry.example.net");
     let (code, said) = audit.end();
     assert_eq!(code, Some(1), "{said}");
-    let windows = lines(&said);
-    assert!(windows.windows(2).all(|pair| pair[0]["end"] == pair[1]["start"]), "{said}");
-    let changes = |rule: &str| {
-        let all = windows.iter().flat_map(|line| line["verdicts"].as_array().unwrap());
-        let verdicts = all.filter(|change| change["rule"] == rule);
-        let verdicts = verdicts.map(|change| change["verdict"].as_str().unwrap());
-        verdicts.filter(|verdict| *verdict != "inconclusive").collect::<Vec<_>>()
-    };
-    assert_eq!(changes("aks/core/mcr"), ["reachable"], "{said}");
-    assert_eq!(changes("aks/core/resource-manager"), ["blocked"], "{said}");
-    let unexpected =
-        windows.iter().filter(|line| has_destination(&line["unexpected"], "telemetry.example.net"));
-    assert_eq!(unexpected.count(), 1, "{said}");
-    let frames: u64 = windows.iter().map(|line| line["frames"].as_u64().unwrap()).sum();
-    let text = fs::read_to_string(&output).unwrap();
-    assert!(text.contains(&format!("eth0: {frames} frames")), "{frames}\n{text}");
+    check_windows(&said, &output);
 }
 
 #[test]

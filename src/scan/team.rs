@@ -199,11 +199,11 @@ struct Batch {
     /// Payload that doesn't lie in the backing.
     arena: Vec<u8>,
     /// For each share in the order of the frames.
-    packets: Vec<Vec<(Place, Delivery<Span>)>>,
+    packets: Vec<Vec<(Route, Delivery<Span>)>>,
 }
 
 /// Where a packet belongs: the hash of its connection, and the capture's clock when it came.
-type Place = (KeyHash, Timestamp);
+type Route = (KeyHash, Timestamp);
 
 /// Where the payload of a packet lies.
 #[derive(Clone, Copy, Debug)]
@@ -221,9 +221,9 @@ impl Batch {
         self.packets.iter_mut().for_each(Vec::clear);
     }
 
-    fn add(&mut self, share: usize, place: Place, delivery: Delivery<&[u8]>) {
+    fn add(&mut self, share: usize, route: Route, delivery: Delivery<&[u8]>) {
         let delivery = delivery.map(|bytes| self.span(bytes));
-        self.packets[share].push((place, delivery));
+        self.packets[share].push((route, delivery));
     }
 
     fn span(&mut self, bytes: &[u8]) -> Span {
