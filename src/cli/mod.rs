@@ -14,6 +14,7 @@ mod http;
 mod listen;
 #[cfg(feature = "live")]
 mod live;
+mod memory;
 mod merge;
 #[cfg(feature = "live")]
 mod metrics;

@@ -12,7 +12,7 @@ use egress_auditor::{
     source::{InputStats, SourceError, plan},
 };
 
-use super::{Inputs, files::Files};
+use super::{Inputs, files::Files, memory};
 #[cfg(feature = "live")]
 use super::{
     live::{LiveArgs, PATIENCE},
@@ -43,6 +43,7 @@ pub(crate) fn read(
     if inputs.files.is_empty() {
         bail!("nothing to read: name capture files, `-` for standard input, or -i IFACE");
     }
+    memory::keep_freed();
     let plan = plan(&inputs.files);
     for skipped in &plan.skipped {
         eprintln!("egress-auditor: {}: skipped: {}", skipped.path.display(), skipped.reason);

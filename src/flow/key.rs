@@ -1,7 +1,7 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use serde::{Deserialize, Serialize};
@@ -19,26 +19,46 @@ pub struct Endpoint {
 /// aligned to 16 bytes.
 type Bits = [u64; 2];
 
+/// The lower half of an IPv4-mapped address, without the IPv4 address.
+const MAPPED: u64 = 0xffff << 32;
+
 impl Endpoint {
     /// From an address and a port.
+    #[inline]
     pub const fn new(addr: IpAddr, port: u16) -> Self {
-        let v6 = match addr {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
+        let bits = match addr {
+            IpAddr::V4(v4) => [0, MAPPED | v4.to_bits() as u64],
+            IpAddr::V6(v6) => {
+                let bits = v6.to_bits();
+                [(bits >> 64) as u64, bits as u64]
+            }
         };
-        let bits = v6.to_bits();
-        Self { bits: [(bits >> 64) as u64, bits as u64], port }
+        Self { bits, port }
     }
 
     /// The address; IPv4-mapped ones as IPv4.
+    #[inline]
     pub const fn addr(self) -> IpAddr {
         let [upper, lower] = self.bits;
-        Ipv6Addr::from_bits((upper as u128) << 64 | lower as u128).to_canonical()
+        if upper == 0 && lower & !(u32::MAX as u64) == MAPPED {
+            return IpAddr::V4(Ipv4Addr::from_bits(lower as u32));
+        }
+        IpAddr::V6(Ipv6Addr::from_bits(self.number()))
     }
 
     /// The port.
     pub const fn port(self) -> u16 {
         self.port
+    }
+
+    const fn is_above(self, other: Self) -> bool {
+        let (mine, others) = (self.number(), other.number());
+        mine > others || (mine == others && self.port > other.port)
+    }
+
+    const fn number(self) -> u128 {
+        let [upper, lower] = self.bits;
+        (upper as u128) << 64 | lower as u128
     }
 }
 
@@ -89,9 +109,12 @@ pub struct FlowKey {
 
 impl FlowKey {
     /// The key of a packet from `src` to `dst`, and the side that sent it.
+    #[inline]
     pub fn new(transport: Transport, src: Endpoint, dst: Endpoint) -> (Self, Side) {
-        let (low, high, from) =
-            if src <= dst { (src, dst, Side::Low) } else { (dst, src, Side::High) };
+        // Looked up, not branched to: which way a packet goes can't be foreseen.
+        let from = if src.is_above(dst) { Side::High } else { Side::Low };
+        let ends = [src, dst];
+        let (low, high) = (ends[from.index()], ends[from.other().index()]);
         let (addrs, ports) = ([low.bits, high.bits], [low.port, high.port]);
         (Self { addrs, ports, transport }, from)
     }
@@ -154,6 +177,8 @@ mod tests {
 
     #[test]
     fn addresses_come_back_as_they_were() {
+        assert_eq!(end("::ffff:192.0.2.1", 1), end("192.0.2.1", 1));
+        assert_eq!(end("::192.0.2.1", 1).to_string(), "[::c000:201]:1");
         assert_eq!(end("192.0.2.1", 1).addr().to_string(), "192.0.2.1");
         assert_eq!(end("fe80::1", 1).to_string(), "[fe80::1]:1");
     }

@@ -220,7 +220,7 @@ where
     F: FnMut(Frame<'_>) -> ControlFlow<()>,
 {
     while let Some(frame) = records.next()? {
-        records.prefetch(frame.data.len());
+        records.prefetch();
         tally.count(&frame);
         if records.offset() >= mapped.ahead {
             mapped.turn(records.offset());

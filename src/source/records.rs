@@ -102,12 +102,12 @@ impl<'a> Records<'a> {
         self.cursor
     }
 
-    /// Brings bytes into the cache that lie some records ahead: where those begin is only known when the
-    /// ones before were read, and each would be waited for.
+    /// Brings the next record's headers into the cache: its length is needed to find the one after, so
+    /// each would be waited for. Not its payload, most of which nobody reads.
     #[inline(always)]
-    pub(super) fn prefetch(&self, len: usize) {
-        let start = self.cursor.offset as usize + AHEAD;
-        if let Some(bytes) = self.bytes.get(start..start + len) {
+    pub(super) fn prefetch(&self) {
+        let start = self.cursor.offset as usize;
+        if let Some(bytes) = self.bytes.get(start..start + HEADERS) {
             prefetch(bytes);
         }
     }
@@ -134,8 +134,8 @@ impl<'a> Records<'a> {
     }
 }
 
-/// Bytes from a record to what is fetched while it is read.
-const AHEAD: usize = 4096;
+/// What most records have of headers, the record's own among them, in bytes.
+const HEADERS: usize = 128;
 
 /// What lies at the cursor.
 pub(super) enum Step<'a> {
