@@ -95,7 +95,7 @@ const LAYOUTS: [Layout; 10] = [
 fn digest(packet: &Packet<'_>) -> usize {
     match packet.body {
         Body::Tcp(tcp) => {
-            tcp.payload.len() + usize::from(tcp.src_port) + usize::from(packet.src.is_ipv4())
+            tcp.payload.len() + usize::from(tcp.src_port) + usize::from(packet.src.ip().is_ipv4())
         }
         _ => 0,
     }

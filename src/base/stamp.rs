@@ -39,6 +39,12 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// True when more than `span` passed from `earlier` to `self`.
+    #[inline]
+    pub const fn is_beyond(self, earlier: Self, span: Duration) -> bool {
+        self.0.saturating_sub(earlier.0) as u128 > span.as_nanos()
+    }
+
     /// `self` minus a duration; saturates.
     pub fn minus(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);

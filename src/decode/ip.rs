@@ -1,7 +1,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
-    Body, Packet, Tunnel, Undecoded,
+    Addr, Body, Packet, Tunnel, Undecoded,
     fragment::Fragment,
     headers::{self, Extension, FragmentHeader, Ipv4Header},
     icmp, link,
@@ -165,8 +165,8 @@ fn ipcomp(span: Span<'_>, head: Head) -> Walk<'_> {
 /// The packet of a protocol that isn't read further.
 pub(super) fn other<'a>(protocol: u8, head: Head) -> Packet<'a> {
     Packet {
-        src: head.src,
-        dst: head.dst,
+        src: Addr::new(head.src),
+        dst: Addr::new(head.dst),
         ident: head.ident,
         tunnel: head.path.tunnel,
         body: Body::Other(protocol),
@@ -190,7 +190,7 @@ mod tests {
 
     fn decode_span(span: Span<'_>) -> Result<(Body<'_>, IpAddr), Undecoded> {
         match any(span, Path::OUTSIDE) {
-            Ok(packet) => Ok((packet.body, packet.dst)),
+            Ok(packet) => Ok((packet.body, packet.dst.ip())),
             Err(Stop::Undecoded(reason)) => Err(reason),
             Err(Stop::Fragment(_)) => Err(Undecoded::FragmentHeld),
             Err(Stop::Compressed(_)) => panic!("compressed"),

@@ -29,7 +29,7 @@ use span::Span;
 use walk::{Compressed, MAX_DEPTH, Path, Stop};
 
 pub use fragment::FragmentLimits;
-pub use packet::{Body, IcmpError, Packet, Quoted, Tcp, TcpFlags, Transport, Tunnel, Udp};
+pub use packet::{Addr, Body, IcmpError, Packet, Quoted, Tcp, TcpFlags, Transport, Tunnel, Udp};
 pub use undecoded::Undecoded;
 
 /// Decodes frames. Keeps nothing between frames but IP fragments that wait for their datagram's

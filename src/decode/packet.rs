@@ -1,4 +1,7 @@
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -6,15 +9,68 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// Source address.
-    pub src: IpAddr,
+    pub src: Addr,
     /// Destination address.
-    pub dst: IpAddr,
+    pub dst: Addr,
     /// The IPv4 identification; 0 for IPv6. Tells a second copy of a packet from a retransmission.
     pub ident: u16,
     /// The outermost tunnel that was opened to get here.
     pub tunnel: Option<Tunnel>,
     /// What the IP packet carries.
     pub body: Body<'a>,
+}
+
+/// An address in two words, IPv4 as its IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2): what is
+/// done with each packet's addresses takes a fraction of the time that [`IpAddr`] does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Addr(
+    /// The upper half first. One `u128` takes more room, as it is aligned to 16 bytes.
+    [u64; 2],
+);
+
+/// The lower half of an IPv4-mapped address, without the IPv4 address.
+const MAPPED: u64 = 0xffff << 32;
+
+impl Addr {
+    /// From an address.
+    #[inline(always)]
+    pub const fn new(addr: IpAddr) -> Self {
+        match addr {
+            IpAddr::V4(v4) => Self([0, MAPPED | v4.to_bits() as u64]),
+            IpAddr::V6(v6) => {
+                let bits = v6.to_bits();
+                Self([(bits >> 64) as u64, bits as u64])
+            }
+        }
+    }
+
+    /// The address; IPv4-mapped ones as IPv4.
+    #[inline]
+    pub const fn ip(self) -> IpAddr {
+        let [upper, lower] = self.0;
+        if upper == 0 && lower & !(u32::MAX as u64) == MAPPED {
+            return IpAddr::V4(Ipv4Addr::from_bits(lower as u32));
+        }
+        IpAddr::V6(Ipv6Addr::from_bits(self.bits()))
+    }
+
+    /// As a number.
+    #[inline(always)]
+    pub const fn bits(self) -> u128 {
+        let [upper, lower] = self.0;
+        (upper as u128) << 64 | lower as u128
+    }
+
+    /// The two words, the upper half first.
+    pub const fn words(self) -> [u64; 2] {
+        self.0
+    }
+}
+
+impl fmt::Debug for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.ip(), f)
+    }
 }
 
 /// What an IP packet carries.

@@ -1,5 +1,5 @@
 use super::{
-    Body, Packet, Tcp, TcpFlags, Udp, Undecoded,
+    Addr, Body, Packet, Tcp, TcpFlags, Udp, Undecoded,
     span::{Span, be16},
     tunnel,
     walk::{Head, Stop, Walk},
@@ -25,8 +25,8 @@ pub(super) fn tcp(span: Span<'_>, head: Head) -> Walk<'_> {
         payload: span.here.get(header_len..).unwrap_or_default(),
     };
     Ok(Packet {
-        src: head.src,
-        dst: head.dst,
+        src: Addr::new(head.src),
+        dst: Addr::new(head.dst),
         ident: head.ident,
         tunnel: head.path.tunnel,
         body: Body::Tcp(tcp),
@@ -53,8 +53,8 @@ pub(super) fn udp(span: Span<'_>, head: Head) -> Walk<'_> {
     }
     let udp = Udp { src_port, dst_port, payload_len: wire_len(rest.len), payload: rest.here };
     Ok(Packet {
-        src: head.src,
-        dst: head.dst,
+        src: Addr::new(head.src),
+        dst: Addr::new(head.dst),
         ident: head.ident,
         tunnel: head.path.tunnel,
         body: Body::Udp(udp),

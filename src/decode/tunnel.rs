@@ -298,7 +298,7 @@ mod tests {
 
     fn assert_inner(walk: Walk<'_>, tunnel: Tunnel) {
         let packet = walk.unwrap();
-        assert_eq!(packet.src, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(packet.src.ip(), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)));
         assert_eq!(packet.tunnel, Some(tunnel));
         assert!(matches!(
             packet.body,

@@ -1,49 +1,36 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::IpAddr,
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::decode::Transport;
+use crate::decode::{Addr, Transport};
 
-/// An address and a port. IPv4 is held as its IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2).
+/// An address and a port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
-    bits: Bits,
+    bits: Addr,
     port: u16,
 }
 
-/// An IPv6 address, its upper half first. Two words take less room than one `u128`, which is
-/// aligned to 16 bytes.
-type Bits = [u64; 2];
-
-/// The lower half of an IPv4-mapped address, without the IPv4 address.
-const MAPPED: u64 = 0xffff << 32;
-
 impl Endpoint {
     /// From an address and a port.
-    #[inline]
     pub const fn new(addr: IpAddr, port: u16) -> Self {
-        let bits = match addr {
-            IpAddr::V4(v4) => [0, MAPPED | v4.to_bits() as u64],
-            IpAddr::V6(v6) => {
-                let bits = v6.to_bits();
-                [(bits >> 64) as u64, bits as u64]
-            }
-        };
-        Self { bits, port }
+        Self::at(Addr::new(addr), port)
+    }
+
+    /// From an address of a packet and a port.
+    #[inline(always)]
+    pub const fn at(addr: Addr, port: u16) -> Self {
+        Self { bits: addr, port }
     }
 
     /// The address; IPv4-mapped ones as IPv4.
     #[inline]
     pub const fn addr(self) -> IpAddr {
-        let [upper, lower] = self.bits;
-        if upper == 0 && lower & !(u32::MAX as u64) == MAPPED {
-            return IpAddr::V4(Ipv4Addr::from_bits(lower as u32));
-        }
-        IpAddr::V6(Ipv6Addr::from_bits(self.number()))
+        self.bits.ip()
     }
 
     /// The port.
@@ -51,14 +38,10 @@ impl Endpoint {
         self.port
     }
 
+    #[inline(always)]
     const fn is_above(self, other: Self) -> bool {
-        let (mine, others) = (self.number(), other.number());
+        let (mine, others) = (self.bits.bits(), other.bits.bits());
         mine > others || (mine == others && self.port > other.port)
-    }
-
-    const fn number(self) -> u128 {
-        let [upper, lower] = self.bits;
-        (upper as u128) << 64 | lower as u128
     }
 }
 
@@ -102,14 +85,14 @@ impl Side {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FlowKey {
     /// By [`Side::index`], as the ports.
-    addrs: [Bits; 2],
+    addrs: [Addr; 2],
     ports: [u16; 2],
     transport: Transport,
 }
 
 impl FlowKey {
     /// The key of a packet from `src` to `dst`, and the side that sent it.
-    #[inline]
+    #[inline(always)]
     pub fn new(transport: Transport, src: Endpoint, dst: Endpoint) -> (Self, Side) {
         // Looked up, not branched to: which way a packet goes can't be foreseen.
         let from = if src.is_above(dst) { Side::High } else { Side::Low };
@@ -133,7 +116,7 @@ impl FlowKey {
 /// In five words, not byte by byte.
 impl Hash for FlowKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let [[a, b], [c, d]] = self.addrs;
+        let [[a, b], [c, d]] = self.addrs.map(Addr::words);
         let [low_port, high_port] = self.ports.map(u64::from);
         state.write_u64(a);
         state.write_u64(b);

@@ -42,8 +42,10 @@ impl Mark {
     }
 
     /// Notes that it happened.
+    #[inline]
     pub fn add(&mut self, stamp: Stamp) {
-        self.then(&Self { count: 1, first: stamp, last: stamp });
+        self.count = self.count.saturating_add(1);
+        widen(&mut self.first, &mut self.last, stamp);
     }
 
     /// Adds the marks of a later (or any other) stretch.
@@ -208,9 +210,20 @@ impl Tally {
         side
     }
 
+    #[inline]
     fn touch(&mut self, stamp: Stamp) {
-        self.first = self.first.min(stamp);
-        self.last = self.last.max(stamp);
+        widen(&mut self.first, &mut self.last, stamp);
+    }
+}
+
+/// Includes a stamp between the first and the last. Mostly it's the last.
+#[inline]
+fn widen(first: &mut Stamp, last: &mut Stamp, stamp: Stamp) {
+    if stamp > *last {
+        *last = stamp;
+    }
+    if stamp < *first {
+        *first = stamp;
     }
 }
 

@@ -7,41 +7,42 @@ use crate::{
     scan::heard::Heard,
 };
 
-/// What a packet means to one connection. `B` is where its payload lies.
+/// What a packet means to one connection. Its captured payload goes beside it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Delivery<B> {
+pub(super) struct Delivery {
     pub(super) key: FlowKey,
-    pub(super) what: What<B>,
+    pub(super) what: What,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum What<B> {
+pub(super) enum What {
     /// One of its packets.
-    Heard { heard: Heard<B>, tunnel: Option<Tunnel> },
+    Heard { heard: Heard, tunnel: Option<Tunnel> },
     /// An ICMP error that `from` sent about a packet of the side `about`.
     Error { about: Side, stamp: Stamp, from: IpAddr, error: IcmpError },
 }
 
-impl<'a> Delivery<&'a [u8]> {
-    /// `None` for a packet of a protocol that has no connections.
-    pub(super) fn of(packet: &Packet<'a>, stamp: Stamp) -> Option<Self> {
+impl Delivery {
+    /// With the payload. `None` for a packet of a protocol that has no connections.
+    #[inline(always)]
+    pub(super) fn of<'a>(packet: &Packet<'a>, stamp: Stamp) -> Option<(Self, &'a [u8])> {
         let key = |transport, src_port, dst_port| {
-            let src = Endpoint::new(packet.src, src_port);
-            FlowKey::new(transport, src, Endpoint::new(packet.dst, dst_port))
+            let (src, dst) = (Endpoint::at(packet.src, src_port), Endpoint::at(packet.dst, dst_port));
+            FlowKey::new(transport, src, dst)
         };
-        let (heard, key) = match &packet.body {
+        let (heard, key, payload) = match &packet.body {
             Body::Tcp(tcp) => {
                 let (key, from) = key(Transport::Tcp, tcp.src_port, tcp.dst_port);
-                (Heard::tcp(from, stamp, packet, tcp), key)
+                (Heard::tcp(from, stamp, packet, tcp), key, tcp.payload)
             }
             Body::Udp(udp) => {
                 let (key, from) = key(Transport::Udp, udp.src_port, udp.dst_port);
-                (Heard::udp(from, stamp, packet, udp), key)
+                (Heard::udp(from, stamp, packet, udp), key, udp.payload)
             }
-            Body::IcmpError(error) => return Some(Self::error(packet.src, *error, stamp)),
+            Body::IcmpError(error) => return Some((Self::error(packet.src.ip(), *error, stamp), &[])),
             Body::Other(_) => return None,
         };
-        Some(Self { key, what: What::Heard { heard, tunnel: packet.tunnel } })
+        Some((Self { key, what: What::Heard { heard, tunnel: packet.tunnel } }, payload))
     }
 
     /// An error counts for the flow that it quotes, which may never have been seen: a capture of
@@ -52,16 +53,5 @@ impl<'a> Delivery<&'a [u8]> {
         let dst = Endpoint::new(quoted.dst, quoted.dst_port);
         let (key, about) = FlowKey::new(quoted.transport, src, dst);
         Self { key, what: What::Error { about, stamp, from, error } }
-    }
-}
-
-impl<B> Delivery<B> {
-    /// The same, with its payload elsewhere.
-    pub(super) fn map<C>(self, payload: impl FnOnce(B) -> C) -> Delivery<C> {
-        let what = match self.what {
-            What::Heard { heard, tunnel } => What::Heard { heard: heard.map(payload), tunnel },
-            What::Error { about, stamp, from, error } => What::Error { about, stamp, from, error },
-        };
-        Delivery { key: self.key, what }
     }
 }

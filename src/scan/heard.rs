@@ -1,55 +1,53 @@
 use crate::{
     base::{Stamp, Timestamp},
-    decode::{Packet, Tcp, TcpFlags, Udp},
+    decode::{Packet, Tcp, TcpFlags, Transport, Udp},
     flow::{Side, Tally},
     scan::part::Opening,
 };
 
-/// A packet of a flow, as its connection gets to see it.
+/// A packet of a flow, as its connection gets to see it. Its captured payload goes beside it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heard<B> {
+pub(super) struct Heard {
     pub(super) from: Side,
     pub(super) stamp: Stamp,
     /// The IPv4 identification; 0 for IPv6.
     pub(super) ident: u16,
-    pub(super) header: Header,
+    pub(super) transport: Transport,
+    /// Of TCP; 0 for UDP, as the next two.
+    seq: u32,
+    ack: u32,
+    flags: TcpFlags,
     /// Payload bytes on the wire.
     pub(super) payload_len: u32,
-    /// Captured payload.
-    pub(super) bytes: B,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Header {
-    Tcp { seq: u32, ack: u32, flags: TcpFlags },
-    Udp,
-}
-
-impl<'a> Heard<&'a [u8]> {
-    pub(super) fn tcp(from: Side, stamp: Stamp, packet: &Packet<'_>, tcp: &Tcp<'a>) -> Self {
-        let Tcp { seq, ack, flags, payload_len, payload: bytes, .. } = *tcp;
-        let header = Header::Tcp { seq, ack, flags };
-        Self { from, stamp, ident: packet.ident, header, payload_len, bytes }
+impl Heard {
+    #[inline(always)]
+    pub(super) fn tcp(from: Side, stamp: Stamp, packet: &Packet<'_>, tcp: &Tcp<'_>) -> Self {
+        let (ident, transport) = (packet.ident, Transport::Tcp);
+        let Tcp { seq, ack, flags, payload_len, .. } = *tcp;
+        Self { from, stamp, ident, transport, seq, ack, flags, payload_len }
     }
 
-    pub(super) fn udp(from: Side, stamp: Stamp, packet: &Packet<'_>, udp: &Udp<'a>) -> Self {
-        let Udp { payload_len, payload: bytes, .. } = *udp;
-        Self { from, stamp, ident: packet.ident, header: Header::Udp, payload_len, bytes }
+    #[inline(always)]
+    pub(super) fn udp(from: Side, stamp: Stamp, packet: &Packet<'_>, udp: &Udp<'_>) -> Self {
+        let (ident, transport, payload_len) = (packet.ident, Transport::Udp, udp.payload_len);
+        let (seq, ack, flags) = (0, 0, TcpFlags::default());
+        Self { from, stamp, ident, transport, seq, ack, flags, payload_len }
     }
 
     /// What a segment says of how its connection was opened.
     pub(super) fn opening(&self) -> Option<Opening> {
-        let Header::Tcp { seq, flags, .. } = self.header else { return None };
-        let opens = flags.has(TcpFlags::SYN) && !flags.has(TcpFlags::ACK);
-        opens.then_some(Opening { client: self.from, isn: seq })
+        let opens = self.flags.has(TcpFlags::SYN) && !self.flags.has(TcpFlags::ACK);
+        opens.then_some(Opening { client: self.from, isn: self.seq })
     }
 
     pub(super) fn count(&self, tally: &mut Tally) {
-        match self.header {
-            Header::Tcp { seq, flags, .. } => {
-                tally.tcp(self.from, self.stamp, seq, flags, self.payload_len);
+        match self.transport {
+            Transport::Tcp => {
+                tally.tcp(self.from, self.stamp, self.seq, self.flags, self.payload_len);
             }
-            Header::Udp => tally.udp(self.from, self.stamp, self.payload_len),
+            Transport::Udp => tally.udp(self.from, self.stamp, self.payload_len),
         }
     }
 
@@ -59,44 +57,26 @@ impl<'a> Heard<&'a [u8]> {
     }
 
     /// Sequence number of the first payload byte: a SYN takes one of its own (RFC 9293 section
-    /// 3.4).
+    /// 3.4). 0 for UDP.
     pub(super) fn payload_seq(&self) -> u32 {
-        match self.header {
-            Header::Tcp { seq, flags, .. } => seq.wrapping_add(u32::from(flags.has(TcpFlags::SYN))),
-            Header::Udp => 0,
-        }
+        self.seq.wrapping_add(u32::from(self.flags.has(TcpFlags::SYN)))
     }
 
     /// Equal for two copies of one packet. A retransmission has another identification, or comes
     /// later.
-    fn fingerprint(&self) -> u32 {
+    fn fingerprint(&self, bytes: &[u8]) -> u32 {
         let base = u64::from(self.ident) << 32 | u64::from(self.payload_len);
-        let words = match self.header {
-            Header::Tcp { seq, ack, flags } => {
-                [u64::from(seq) << 32 | u64::from(ack), u64::from(flags.0)]
+        let words = match self.transport {
+            Transport::Tcp => {
+                [u64::from(self.seq) << 32 | u64::from(self.ack), u64::from(self.flags.0)]
             }
-            Header::Udp => [word(self.bytes, 0), word(self.bytes, 8)],
+            Transport::Udp => [word(bytes, 0), word(bytes, 8)],
         };
         let start = base ^ (self.from.index() as u64) << 63;
         let hash = words.into_iter().fold(start, |hash, word| {
             (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
         });
         (hash >> 32) as u32
-    }
-}
-
-impl<B> Heard<B> {
-    /// The same, with its payload elsewhere.
-    pub(super) fn map<C>(self, payload: impl FnOnce(B) -> C) -> Heard<C> {
-        let Self { from, stamp, ident, header, payload_len, bytes } = self;
-        Heard { from, stamp, ident, header, payload_len, bytes: payload(bytes) }
-    }
-}
-
-impl Heard<Box<[u8]>> {
-    pub(super) fn borrow(&self) -> Heard<&[u8]> {
-        let Self { from, stamp, ident, header, payload_len, ref bytes } = *self;
-        Heard { from, stamp, ident, header, payload_len, bytes }
     }
 }
 
@@ -132,19 +112,22 @@ impl Recent {
     const WINDOW: u32 = 20;
 
     /// True when the packet is a copy of a remembered one. Remembers it.
-    pub(super) fn is_copy(&mut self, heard: &Heard<&[u8]>) -> bool {
-        let (print, time) = (heard.fingerprint(), units(heard.stamp.time));
-        let filled = usize::from(self.filled);
-        let copy = (0..filled).any(|at| {
-            self.prints[at] == print && time.wrapping_sub(self.times[at]) <= Self::WINDOW
-        });
+    pub(super) fn is_copy(&mut self, heard: &Heard, bytes: &[u8]) -> bool {
+        let (print, time) = (heard.fingerprint(bytes), units(heard.stamp.time));
+        // All are compared, several at once: that takes less time than to stop at the first.
+        let mut copies = 0;
+        for (at, (known, then)) in self.prints.iter().zip(&self.times).enumerate() {
+            let is_copy = *known == print && time.wrapping_sub(*then) <= Self::WINDOW;
+            copies |= u32::from(is_copy) << at;
+        }
+        let copies = copies & ((1 << self.filled) - 1);
         self.remember(print, time);
-        copy
+        copies != 0
     }
 
     /// Remembers a packet whatever it is.
-    pub(super) fn note(&mut self, heard: &Heard<&[u8]>) {
-        self.remember(heard.fingerprint(), units(heard.stamp.time));
+    pub(super) fn note(&mut self, heard: &Heard, bytes: &[u8]) {
+        self.remember(heard.fingerprint(bytes), units(heard.stamp.time));
     }
 
     fn remember(&mut self, print: u32, time: u32) {

@@ -28,6 +28,11 @@ pub(super) const fn idle_limit(transport: Transport) -> Duration {
     }
 }
 
+/// The same by the capture's clock, which packets may be behind.
+const fn over_limit(transport: Transport) -> Duration {
+    idle_limit(transport).saturating_add(MARGIN)
+}
+
 /// Who opened a TCP connection, and with which initial sequence number: what tells two connections
 /// on one tuple apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +88,7 @@ pub(super) enum Beginning {
 #[derive(Clone, Debug, Default)]
 struct Log {
     /// The first packets, not even counted: they may be copies of the stretch before's last ones.
-    early: Vec<Heard<Box<[u8]>>>,
+    early: Vec<(Heard, Box<[u8]>)>,
     /// Payload after that, within the budget.
     chunks: Vec<Chunk<Box<[u8]>>>,
     /// Bytes of payload.
@@ -169,7 +174,7 @@ impl Part {
         clock: Timestamp,
         opening: Option<Opening>,
     ) -> Option<Boundary> {
-        let is_idle = time.since(self.last) > idle_limit(self.transport);
+        let is_idle = time.is_beyond(self.last, idle_limit(self.transport));
         if is_idle || self.is_over(clock) {
             return Some(Boundary::Idle);
         }
@@ -189,7 +194,7 @@ impl Part {
 
     /// True when the connection is over by the clock, for want of packets, whatever still comes.
     pub(super) fn is_over(&self, clock: Timestamp) -> bool {
-        clock.since(self.last.max(self.clock)) > idle_limit(self.transport) + MARGIN
+        clock.is_beyond(self.last.max(self.clock), over_limit(self.transport))
     }
 
     /// Notes when a packet that belongs to it came.
@@ -218,20 +223,20 @@ impl Part {
     pub(super) fn hear<S: Sink>(
         &mut self,
         key: &FlowKey,
-        heard: Heard<&[u8]>,
+        heard: &Heard,
+        payload: &[u8],
         out: &mut Out<'_, S>,
     ) {
         self.last = heard.stamp.time;
         if let Content::Tentative(log) = &mut self.content
             && log.early.len() < Recent::LEN
         {
-            self.recent.note(&heard);
-            let bytes = if self.given_up { &[] } else { heard.bytes };
-            log.hear(Heard { bytes, ..heard }.map(Box::from));
+            self.recent.note(heard, payload);
+            log.hear(heard, if self.given_up { &[] } else { payload });
             return self.weigh();
         }
-        if !self.recent.is_copy(&heard) {
-            self.take(key, heard, out);
+        if !self.recent.is_copy(heard, payload) {
+            self.take(key, heard, payload, out);
         }
     }
 
@@ -244,16 +249,22 @@ impl Part {
     }
 
     /// Counts and reads a packet that is no copy.
-    fn take<S: Sink>(&mut self, key: &FlowKey, heard: Heard<&[u8]>, out: &mut Out<'_, S>) {
+    fn take<S: Sink>(
+        &mut self,
+        key: &FlowKey,
+        heard: &Heard,
+        bytes: &[u8],
+        out: &mut Out<'_, S>,
+    ) {
         if self.given_up {
             return heard.count_unread(&mut self.tally);
         }
         let from = heard.from;
         let before = self.tally.side(from).bytes;
         heard.count(&mut self.tally);
-        if !heard.bytes.is_empty() {
+        if !bytes.is_empty() {
             let isn = self.tally.side(from).isn;
-            let (stamp, seq, bytes) = (heard.stamp, heard.payload_seq(), heard.bytes);
+            let (stamp, seq) = (heard.stamp, heard.payload_seq());
             self.read(key, Chunk { from, stamp, seq, isn, before, bytes }, out);
         }
     }
@@ -291,8 +302,8 @@ impl Part {
             self.give_up(key, out);
         }
         if let Content::Tentative(log) = later.content {
-            for heard in &log.early {
-                self.hear(key, heard.borrow(), out);
+            for (heard, payload) in &log.early {
+                self.hear(key, heard, payload, out);
             }
             // With fewer, all of them were heard just now.
             if log.early.len() == Recent::LEN {
@@ -384,9 +395,9 @@ impl Part {
 }
 
 impl Log {
-    fn hear(&mut self, heard: Heard<Box<[u8]>>) {
-        self.bytes += heard.bytes.len();
-        self.early.push(heard);
+    fn hear(&mut self, heard: &Heard, payload: &[u8]) {
+        self.bytes += payload.len();
+        self.early.push((*heard, payload.into()));
     }
 
     fn chunk(&mut self, chunk: Chunk<Box<[u8]>>) {
@@ -397,7 +408,7 @@ impl Log {
     /// Forgets the payload.
     fn clear(&mut self) {
         self.chunks = Vec::new();
-        self.early.iter_mut().for_each(|heard| heard.bytes = Box::default());
+        self.early.iter_mut().for_each(|(_, payload)| *payload = Box::default());
         self.bytes = 0;
     }
 

@@ -130,16 +130,17 @@ impl Scanner {
         match decoder.decode(frame) {
             Ok(packet) => {
                 partial.counters.frame(frame);
-                let Some(delivery) = Delivery::of(&packet, frame.stamp) else {
+                let Some((delivery, payload)) = Delivery::of(&packet, frame.stamp) else {
                     partial.counters.other_protocol += 1;
                     return;
                 };
                 if let Body::IcmpError(error) = &packet.body {
-                    observe(packet.src, error, frame.stamp, sink);
+                    observe(packet.src.ip(), error, frame.stamp, sink);
                 }
                 let hash = table.hash(&delivery.key);
                 let clock = partial.clock.tick(frame.stamp.time);
-                Step { table, partial, limits }.deliver(delivery, hash, clock, sink);
+                let step = Step { table, partial, limits };
+                step.deliver(&delivery, payload, (hash, clock), sink);
             }
             Err(Undecoded::FragmentUnplaced) => self.hold(frame, sink),
             Err(why) => {
@@ -159,16 +160,18 @@ impl Scanner {
         span.into_iter().for_each(|(first, last)| self.partial.counters.extend(first, last));
     }
 
-    /// Takes what came for a connection, whose key has the table's `hash`.
+    /// Takes what came for a connection, whose key has the table's hash, at a time of the capture's
+    /// clock.
+    #[inline]
     pub(super) fn deliver(
         &mut self,
-        delivery: Delivery<&[u8]>,
-        hash: KeyHash,
-        clock: Timestamp,
+        delivery: &Delivery,
+        payload: &[u8],
+        route: (KeyHash, Timestamp),
         sink: &mut impl Sink,
     ) {
         let Self { table, partial, limits, .. } = self;
-        Step { table, partial, limits }.deliver(delivery, hash, clock, sink);
+        Step { table, partial, limits }.deliver(delivery, payload, route, sink);
     }
 
     /// Goes on after a stretch. What it holds stays with it.
@@ -347,41 +350,44 @@ struct Step<'s> {
 }
 
 impl Step<'_> {
-    /// Takes what came for a connection, whose key has the table's `hash`.
+    /// Takes what came for a connection, whose key has the table's hash, at a time of the capture's
+    /// clock.
+    #[inline]
     fn deliver<S: Sink>(
         mut self,
-        delivery: Delivery<&[u8]>,
-        hash: KeyHash,
-        clock: Timestamp,
+        delivery: &Delivery,
+        payload: &[u8],
+        (hash, clock): (KeyHash, Timestamp),
         sink: &mut S,
     ) {
-        let key = delivery.key;
-        match delivery.what {
+        let key = &delivery.key;
+        match &delivery.what {
             What::Heard { heard, tunnel } => {
                 let slot = self.slot((key, hash), heard.stamp, clock, heard.opening(), sink);
-                self.hear(slot, key, heard, tunnel, sink);
+                self.hear(slot, key, (heard, payload), *tunnel, sink);
             }
             What::Error { about, stamp, from, error } => {
-                let slot = self.slot((key, hash), stamp, clock, None, sink);
+                let slot = self.slot((key, hash), *stamp, clock, None, sink);
                 if let Some(part) = self.table.get_mut(slot) {
-                    part.icmp(about, stamp, from, &error);
+                    part.icmp(*about, *stamp, *from, error);
                 }
             }
         }
     }
 
+    #[inline]
     fn hear<S: Sink>(
         &mut self,
         slot: Slot,
-        key: FlowKey,
-        heard: Heard<&[u8]>,
+        key: &FlowKey,
+        (heard, payload): (&Heard, &[u8]),
         tunnel: Option<Tunnel>,
         sink: &mut S,
     ) {
         let Some(part) = self.table.get_mut(slot) else { return };
         part.tunnel = part.tunnel.or(tunnel);
         let before = part.payload();
-        part.hear(&key, heard, &mut self.partial.out(sink));
+        part.hear(key, heard, payload, &mut self.partial.out(sink));
         let after = part.payload();
         if before != after {
             self.partial.weigh(before, after);
@@ -415,7 +421,7 @@ impl Step<'_> {
     /// The connection that a packet belongs to, begun here if need be.
     fn slot<S: Sink>(
         &mut self,
-        (key, hash): (FlowKey, KeyHash),
+        (key, hash): (&FlowKey, KeyHash),
         stamp: Stamp,
         clock: Timestamp,
         opening: Option<Opening>,
@@ -425,7 +431,7 @@ impl Step<'_> {
             Place::Beginning => Beginning::Here,
             Place::Later => Beginning::Unknown,
         };
-        if let Some(slot) = self.table.find(&key, hash)
+        if let Some(slot) = self.table.find(key, hash)
             && let Some(part) = self.table.get_mut(slot)
         {
             let Some(boundary) = part.boundary(stamp.time, clock, opening) else {
@@ -441,7 +447,8 @@ impl Step<'_> {
         } else {
             self.make_room(clock, sink);
         }
-        self.table.insert(key, hash, Part::new(key.transport(), stamp, clock, opening, beginning))
+        let part = Part::new(key.transport(), stamp, clock, opening, beginning);
+        self.table.insert(*key, hash, part)
     }
 
     fn close<S: Sink>(&mut self, slot: Slot, boundary: Boundary, sink: &mut S) {

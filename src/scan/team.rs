@@ -154,13 +154,14 @@ impl Router {
             Ok(packet) => packet,
             Err(why) => return self.counters.undecoded(why, frame.link),
         };
-        let Some(delivery) = Delivery::of(&packet, frame.stamp) else {
+        let Some((delivery, payload)) = Delivery::of(&packet, frame.stamp) else {
             self.counters.other_protocol += 1;
             return;
         };
         let hash = KeyHash::new(&self.hasher, &delivery.key);
         let clock = self.clock.tick(frame.stamp.time);
-        batch.add(hash.share(self.shares.get()), (hash, clock), delivery);
+        let payload = batch.span(payload);
+        batch.packets[hash.share(self.shares.get())].push(Parcel { hash, clock, payload, delivery });
     }
 }
 
@@ -199,11 +200,18 @@ struct Batch {
     /// Payload that doesn't lie in the backing.
     arena: Vec<u8>,
     /// For each share in the order of the frames.
-    packets: Vec<Vec<(Route, Delivery<Span>)>>,
+    packets: Vec<Vec<Parcel>>,
 }
 
-/// Where a packet belongs: the hash of its connection, and the capture's clock when it came.
-type Route = (KeyHash, Timestamp);
+/// A packet on its way to its connection.
+struct Parcel {
+    /// The connection's.
+    hash: KeyHash,
+    /// The capture's, when it came.
+    clock: Timestamp,
+    payload: Span,
+    delivery: Delivery,
+}
 
 /// Where the payload of a packet lies.
 #[derive(Clone, Copy, Debug)]
@@ -219,11 +227,6 @@ impl Batch {
         self.arena.clear();
         self.packets.resize_with(shares, Vec::new);
         self.packets.iter_mut().for_each(Vec::clear);
-    }
-
-    fn add(&mut self, share: usize, route: Route, delivery: Delivery<&[u8]>) {
-        let delivery = delivery.map(|bytes| self.span(bytes));
-        self.packets[share].push((route, delivery));
     }
 
     fn span(&mut self, bytes: &[u8]) -> Span {
@@ -252,12 +255,11 @@ impl Scanner {
     fn take(&mut self, batch: &Batch, share: usize) {
         self.extend(batch.span);
         let packets = &batch.packets[share];
-        for (at, ((hash, clock), delivery)) in packets.iter().enumerate() {
-            if let Some(((next, _), _)) = packets.get(at + AHEAD) {
-                self.prefetch(*next);
+        for (at, Parcel { hash, clock, payload, delivery }) in packets.iter().enumerate() {
+            if let Some(next) = packets.get(at + AHEAD) {
+                self.prefetch(next.hash);
             }
-            let delivery = delivery.map(|span| batch.bytes(span));
-            self.deliver(delivery, *hash, *clock, &mut ());
+            self.deliver(delivery, batch.bytes(*payload), (*hash, *clock), &mut ());
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn compare_at_link(link: u16, bytes: &[u8]) -> bool {
     match &sliced.transport {
         Some(TransportSlice::Tcp(theirs)) => {
             let packet = decoded.unwrap();
-            assert_eq!((packet.src, packet.dst, packet.ident), (src, dst, ident));
+            assert_eq!((packet.src.ip(), packet.dst.ip(), packet.ident), (src, dst, ident));
             compare_tcp(&packet, theirs);
             assert_eq!(payload(&packet).1 as usize, theirs.payload().len());
         }
@@ -87,7 +87,7 @@ pub(crate) fn compare_at_link(link: u16, bytes: &[u8]) -> bool {
                     return false;
                 }
             };
-            assert_eq!((packet.src, packet.dst, packet.ident), (src, dst, ident));
+            assert_eq!((packet.src.ip(), packet.dst.ip(), packet.ident), (src, dst, ident));
             compare_udp(&packet, theirs);
             assert_eq!(payload(&packet).1 as usize, theirs.payload().len());
         }

@@ -224,7 +224,7 @@ fn decode(file: &Path) -> Option<Census> {
 
 impl Census {
     fn note(&mut self, packet: &Packet<'_>) {
-        let way = |src, dst| ((packet.src, src), (packet.dst, dst));
+        let way = |src, dst| ((packet.src.ip(), src), (packet.dst.ip(), dst));
         let add = |volume: &mut Volume, bytes: u32| {
             *volume = (volume.0 + 1, volume.1 + u64::from(bytes));
         };

@@ -228,7 +228,7 @@ impl Built {
             return;
         }
         let packet = decoded.unwrap();
-        assert_eq!((packet.src, packet.dst, packet.ident), (self.src, self.dst, self.ident));
+        assert_eq!((packet.src.ip(), packet.dst.ip(), packet.ident), (self.src, self.dst, self.ident));
         assert_eq!(packet.tunnel, None);
         let said = match packet.body {
             Body::Tcp(tcp) => (true, (tcp.src_port, tcp.dst_port), (tcp.seq, tcp.ack, tcp.flags.0)),
@@ -263,7 +263,7 @@ impl Built {
         let wire_len = self.bytes.len() as u32;
         let mut decoder = Decoder::default();
         let packet = decoder.decode(&Frame { wire_len, ..frame(self.link, data) }).unwrap();
-        assert_eq!((packet.src, packet.dst), (src, dst));
+        assert_eq!((packet.src.ip(), packet.dst.ip()), (src, dst));
         match transport {
             TransportSlice::Tcp(theirs) => compare_tcp(&packet, theirs),
             TransportSlice::Udp(theirs) => compare_udp(&packet, theirs),

@@ -196,7 +196,7 @@ proptest! {
         let packet = decoder.decode(&frame(number, &bytes)).unwrap();
         let (src, dst): (IpAddr, IpAddr) =
             if v6 { (SRC6.into(), DST6.into()) } else { (SRC4.into(), DST4.into()) };
-        prop_assert_eq!((packet.src, packet.dst), (src, dst));
+        prop_assert_eq!((packet.src.ip(), packet.dst.ip()), (src, dst));
         prop_assert_eq!(payload(&packet), (&*data, data.len() as u32));
         let seen = match packet.body {
             Body::Tcp(tcp) => (true, (tcp.src_port, tcp.dst_port)),
