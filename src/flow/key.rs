@@ -115,6 +115,7 @@ impl FlowKey {
 
 /// In five words, not byte by byte.
 impl Hash for FlowKey {
+    #[inline(always)]
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [[a, b], [c, d]] = self.addrs.map(Addr::words);
         let [low_port, high_port] = self.ports.map(u64::from);

@@ -15,6 +15,7 @@ pub struct KeyHash(u64);
 
 impl KeyHash {
     /// What tables with this hasher hash the key to.
+    #[inline(always)]
     pub fn new(hasher: &RandomState, key: &FlowKey) -> Self {
         Self(hasher.hash_one(key))
     }
@@ -93,6 +94,7 @@ impl<V> Table<V> {
     }
 
     /// Finds a flow by its key and that one's hash.
+    #[inline]
     pub fn find(&self, key: &FlowKey, hash: KeyHash) -> Option<Slot> {
         let place = place(hash, 0);
         let is_it = |other: &Place| other.hash == place.hash && self.is_at(other.slot, key);

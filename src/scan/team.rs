@@ -41,6 +41,9 @@ const AHEAD: usize = 6;
 /// Batches that a thread may lie behind.
 const BEHIND: usize = 4;
 
+/// Batches that a thread has in hand before it would rather work on them than read more.
+const IN_HAND: usize = 2;
+
 impl Team {
     /// One of that many threads, of 64 at most. `resolvers` are DNS servers on ports other than 53.
     pub fn new(threads: NonZeroUsize, limits: Limits, resolvers: Arc<[Endpoint]>) -> Self {
@@ -161,7 +164,8 @@ impl Router {
         let hash = KeyHash::new(&self.hasher, &delivery.key);
         let clock = self.clock.tick(frame.stamp.time);
         let payload = batch.span(payload);
-        batch.packets[hash.share(self.shares.get())].push(Parcel { hash, clock, payload, delivery });
+        let share = hash.share(self.shares.get());
+        batch.packets[share].add(Parcel { hash, clock, payload, delivery });
     }
 }
 
@@ -200,7 +204,15 @@ struct Batch {
     /// Payload that doesn't lie in the backing.
     arena: Vec<u8>,
     /// For each share in the order of the frames.
-    packets: Vec<Vec<Parcel>>,
+    packets: Vec<Parcels>,
+}
+
+/// Parcels, of which the first are in use. The others were, in an earlier turn, and are written over:
+/// one is put together where it stays.
+#[derive(Default)]
+struct Parcels {
+    all: Vec<Parcel>,
+    used: usize,
 }
 
 /// A packet on its way to its connection.
@@ -225,8 +237,8 @@ impl Batch {
     fn clear(&mut self, shares: usize) {
         (self.frames, self.bytes, self.span, self.backing) = (0, 0, None, None);
         self.arena.clear();
-        self.packets.resize_with(shares, Vec::new);
-        self.packets.iter_mut().for_each(Vec::clear);
+        self.packets.resize_with(shares, Parcels::default);
+        self.packets.iter_mut().for_each(|parcels| parcels.used = 0);
     }
 
     fn span(&mut self, bytes: &[u8]) -> Span {
@@ -251,10 +263,25 @@ impl Batch {
     }
 }
 
+impl Parcels {
+    #[inline(always)]
+    fn add(&mut self, parcel: Parcel) {
+        match self.all.get_mut(self.used) {
+            Some(place) => *place = parcel,
+            None => self.all.push(parcel),
+        }
+        self.used += 1;
+    }
+
+    fn used(&self) -> &[Parcel] {
+        &self.all[..self.used]
+    }
+}
+
 impl Scanner {
     fn take(&mut self, batch: &Batch, share: usize) {
         self.extend(batch.span);
-        let packets = &batch.packets[share];
+        let packets = batch.packets[share].used();
         for (at, Parcel { hash, clock, payload, delivery }) in packets.iter().enumerate() {
             if let Some(next) = packets.get(at + AHEAD) {
                 self.prefetch(next.hash);
@@ -276,7 +303,7 @@ struct Worker<'s> {
 
 impl Worker<'_> {
     fn work<R: FnMut(&mut Turn<'_>) -> bool>(self, turns: &Receiver<Reader<'_, R>>) {
-        while let Some(batch) = self.inbox.try_recv().ok().or_else(|| self.wait(turns)) {
+        while let Some(batch) = self.next(turns) {
             self.scanner.take(&batch, self.share);
             // The last one to be done with it.
             if let Some(batch) = Arc::into_inner(batch) {
@@ -286,34 +313,48 @@ impl Worker<'_> {
         }
     }
 
-    /// Waits for a batch, or for a turn at reading one; `None` when all is over.
-    fn wait<R>(&self, turns: &Receiver<Reader<'_, R>>) -> Option<Arc<Batch>>
+    /// The next batch to work on; `None` when all is over.
+    fn next<R>(&self, turns: &Receiver<Reader<'_, R>>) -> Option<Arc<Batch>>
     where
         R: FnMut(&mut Turn<'_>) -> bool,
     {
-        select! {
-            recv(self.inbox) -> batch => batch.ok(),
-            // It's lost when another thread panicked.
-            recv(turns) -> reader => self.read(reader.ok()?),
+        // Who reads before it has run out of work leaves no other one without.
+        while self.inbox.len() < IN_HAND
+            && let Ok(reader) = turns.try_recv()
+        {
+            if !self.read(reader) {
+                // Of all turns, this thread has what it gets by now.
+                return self.inbox.try_recv().ok();
+            }
         }
+        self.inbox.try_recv().ok().or_else(|| {
+            select! {
+                recv(self.inbox) -> batch => batch.ok(),
+                // It's lost when another thread panicked.
+                recv(turns) -> reader => {
+                    self.read(reader.ok()?);
+                    self.inbox.try_recv().ok()
+                }
+            }
+        })
     }
 
-    fn read<R>(&self, mut reader: Reader<'_, R>) -> Option<Arc<Batch>>
+    /// Reads a batch, for all; false when there is nothing more.
+    fn read<R>(&self, mut reader: Reader<'_, R>) -> bool
     where
         R: FnMut(&mut Turn<'_>) -> bool,
     {
-        // Of all earlier turns, this thread has what it gets by now.
-        let batch = self.inbox.try_recv().ok().or_else(|| {
-            let mut batch = self.unused.try_recv().unwrap_or_default();
-            let batch = reader.reading.next(&mut batch).then(|| Arc::new(batch))?;
-            for (_, outbox) in self.outboxes.iter().enumerate().filter(|(i, _)| *i != self.share) {
+        let mut batch = self.unused.try_recv().unwrap_or_default();
+        let is_more = reader.reading.next(&mut batch);
+        if is_more {
+            let batch = Arc::new(batch);
+            for outbox in &self.outboxes {
                 // Waits for one that lies far behind; fails when that one panicked.
                 let _ = outbox.send(Arc::clone(&batch));
             }
-            Some(batch)
-        });
+        }
         let back = reader.back.clone();
         let _ = back.send(reader);
-        batch
+        is_more
     }
 }
