@@ -219,7 +219,7 @@ impl Reader<'_> {
         let _ending = Ending(stop);
         let mut result = Ok(());
         let (mut shown, mut asked) = (Instant::now(), Instant::now());
-        shared.set_live(self.ring, rings.stats());
+        self.show(rings.stats());
         while !stop.load(Ordering::Relaxed) && result.is_ok() {
             result = rings.turn(PATIENCE, |frame| self.frame(frame)).map(drop);
             self.heed_time(rings.horizon());
@@ -269,7 +269,15 @@ impl Reader<'_> {
             scanner.lost(since, now().plus(LATE));
         }
         self.looked = (lost, rings.horizon().minus(LATE));
-        self.crew.shared.set_live(self.ring, live);
+        self.show(live);
+    }
+
+    fn show(&self, live: Vec<LiveStats>) {
+        let shared = self.crew.shared;
+        shared.set_live(self.ring, live);
+        if let Some(scanner) = &self.scanner {
+            shared.set_tables(self.ring, scanner.usage(), self.limits);
+        }
     }
 
     fn frame(&mut self, frame: &Frame<'_>) {
