@@ -1,5 +1,6 @@
 use std::{
     cell::Cell,
+    io,
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -246,10 +247,15 @@ impl Rings {
     ///
     /// Costs some milliseconds when there are many flows.
     pub fn ask(&mut self, mut knows: impl FnMut(&CutFlow) -> bool) {
+        let open = self.rings.iter_mut().map(|ring| ring.live.as_mut());
+        let read: Vec<_> = open.map(|live| live.map_or(Ok(None), Live::read_cut)).collect();
+        // While one can't be read, nothing is told: copies that are told later would count again. What
+        // isn't told isn't accounted for, which shows.
+        let Ok(read) = read.into_iter().collect::<io::Result<Vec<_>>>() else { return };
         let mut all = Vec::new();
-        for (at, ring) in self.rings.iter_mut().enumerate() {
-            if let Some(live) = &mut ring.live {
-                live.ask(|flow| all.push((at, flow)));
+        for (at, (ring, counted)) in self.rings.iter_mut().zip(read).enumerate() {
+            if let (Some(live), Some(counted)) = (&mut ring.live, counted) {
+                live.tell_cut(counted, |flow| all.push((at, flow)));
             }
         }
         let whose = |flow: &CutFlow| (flow.udp, flow.from, flow.to);
