@@ -68,8 +68,8 @@ mod linux {
     use super::{
         super::{
             LinkType,
-            cutoff_program::{Rule, TOTALS_LEN, key, program, value},
-            kernel::{self, ARRAY, LRU_HASH, Map, Program},
+            cutoff_program::{Rule, TOTALS, key, program, value},
+            kernel::{self, LRU_HASH, Map, Numbers, Program},
         },
         Cut, CutFlow, Cutoff,
     };
@@ -78,7 +78,7 @@ mod linux {
     #[derive(Debug)]
     pub(in super::super) struct Attached {
         flows: Map,
-        totals: Map,
+        totals: Numbers<TOTALS>,
         /// What was told of each flow that was still there then.
         told: Counted,
         cut: Cut,
@@ -116,12 +116,12 @@ mod linux {
             cutoff: &Cutoff,
         ) -> io::Result<(Self, Program)> {
             let flows = Map::new(LRU_HASH, key::LEN, value::LEN, FLOWS)?;
-            let totals = Map::new(ARRAY, 4, TOTALS_LEN, 1)?;
+            let totals = Numbers::new()?;
             let mut whole = [&WHOLE[..], &cutoff.whole].concat();
             whole.sort_unstable();
             whole.dedup();
             let rule = Rule { link_len, limit: cutoff.limit, snap_len, whole: &whole };
-            let program = Program::load(&program(&flows, &totals, &rule))?;
+            let program = Program::load(&program(&flows, totals.map(), &rule))?;
             let cut = Cut { limit: cutoff.limit.into(), ..Cut::default() };
             Ok((Self { flows, totals, told: Counted::default(), cut }, program))
         }
@@ -131,9 +131,7 @@ mod linux {
         pub(in super::super) fn read(&mut self) -> io::Result<Counted> {
             // First: of what comes meanwhile, flows may know more than these. They count whether flows
             // can be read or not: what isn't told yet isn't accounted for.
-            let mut totals = [0; TOTALS_LEN];
-            self.totals.get(&[0; 4], &mut totals)?;
-            (self.cut.frames, self.cut.bytes) = (number(&totals, 0), number(&totals, 8));
+            [self.cut.frames, self.cut.bytes] = self.totals.get();
             let mut counted = Counted::default();
             self.flows.for_each(|key, value| counted.add(key, value))?;
             Ok(counted)
