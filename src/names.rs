@@ -216,6 +216,12 @@ impl Knowledge {
         all
     }
 
+    /// How many lookups, and how many addresses that have names.
+    #[allow(clippy::len_without_is_empty)] // Two lengths.
+    pub fn len(&self) -> (usize, usize) {
+        (self.lookups.len(), self.bindings.len())
+    }
+
     /// Facts that were dropped because a bound was reached.
     pub fn shed(&self) -> u64 {
         self.shed

@@ -241,6 +241,99 @@ fn a_closed_pipe_is_no_error() {
     }
 }
 
+/// Its input may be silent for hours: before its first byte, behind its header, in the middle of a
+/// record.
+#[cfg(unix)]
+#[test]
+fn a_signal_while_a_pipe_is_silent_ends_it_with_the_report() {
+    let file = blocked();
+    let stream = fs::read(&file).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let whole = audit_json(&[text(&file)]);
+    let least = report(&whole)["coverage"]["frames"].as_u64().unwrap();
+    for (threads, written, signal) in [
+        ("1", 0, "INT"),
+        ("2", 0, "TERM"),
+        ("2", 24, "INT"),
+        ("1", stream.len() - 10, "TERM"),
+        ("2", stream.len() - 10, "INT"),
+    ] {
+        let args = ["audit", "--format", "json", "--threads", threads, text(&file), text(&pipe)];
+        let audit = Silent::start(&args, folder.path());
+        // Waits until the pipe is opened; by then, the file before it has been read.
+        let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+        writer.write_all(&stream[..written]).unwrap();
+        let run = audit.end(signal);
+        drop(writer);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        let said = "egress-auditor: interrupted: the report covers what was read until then\n";
+        assert_eq!(run.stderr, said);
+        let report = report(&run);
+        assert!(report["coverage"]["frames"].as_u64().unwrap() >= least);
+        assert_eq!(report["summary"]["required"]["blocked"], 1);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_while_standard_input_is_silent_ends_it_with_what_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let stream = fs::read(unexpected()).unwrap();
+    let (header, records) = stream.split_at(24);
+    for args in [&["observe", "-"][..], &["audit", "-"], &["audit", "--threads", "2", "-"]] {
+        let mut command = Silent::start(args, folder.path());
+        // Far more than can be on the way when all of it is written.
+        let stdin = command.child.stdin.as_mut().unwrap();
+        stdin.write_all(header).unwrap();
+        for _ in 0..(8 << 20) / records.len() {
+            stdin.write_all(records).unwrap();
+        }
+        let run = command.end("INT");
+        assert_eq!(run.code, Some(0), "{args:?}: {}", run.stderr);
+        assert!(run.stdout.contains("telemetry"), "{args:?}: {}", run.stderr);
+    }
+}
+
+/// A command whose input stays open.
+#[cfg(unix)]
+struct Silent {
+    child: std::process::Child,
+    folder: PathBuf,
+}
+
+#[cfg(unix)]
+impl Silent {
+    fn start(args: &[&str], folder: &Path) -> Self {
+        let file = |name: &str| fs::File::create(folder.join(name)).unwrap();
+        let mut command = command(args);
+        command.stdin(Stdio::piped()).stdout(file("stdout")).stderr(file("stderr"));
+        Self { child: command.spawn().unwrap(), folder: folder.to_owned() }
+    }
+
+    /// Sends a signal, and waits for the end, which doesn't depend on the input.
+    fn end(mut self, signal: &str) -> Run {
+        let kill = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        // Long enough for the slowest machine.
+        let patience = std::time::Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + patience;
+        let code = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status.code(),
+                None if std::time::Instant::now() > deadline => {
+                    self.child.kill().unwrap();
+                    panic!("it goes on after SIG{signal}");
+                }
+                None => std::thread::sleep(std::time::Duration::from_millis(10)),
+            }
+        };
+        let said = |name: &str| fs::read_to_string(self.folder.join(name)).unwrap();
+        Run { code, stdout: said("stdout"), stderr: said("stderr") }
+    }
+}
+
 #[test]
 fn head_takes_one_line() {
     let shell = format!(

@@ -354,7 +354,12 @@ fn what_is_known_is_served_over_http() {
     assert!(lab.fetch("management.azure.com"));
     assert!(lab.fetch("telemetry.example.net"));
     audit.wait_for("telemetry.example.net");
-    lab.until("the metrics tell", || get("/metrics").contains("telemetry.example.net"));
+    // Tables are looked at each second, apart from the report.
+    let addresses = "egress_auditor_table_entries{table=\"addresses\",ring=\"0\"} 2\n";
+    lab.until("the metrics tell", || {
+        let metrics = get("/metrics");
+        metrics.contains("telemetry.example.net") && metrics.contains(addresses)
+    });
     let metrics = get("/metrics");
     for line in [
         "egress_auditor_unexpected_attempts{name=\"telemetry.example.net\",transport=\"tcp\",port=\"443\"} 1",
@@ -362,6 +367,7 @@ fn what_is_known_is_served_over_http() {
         "egress_auditor_dropped_frames_total{interface=\"eth0\",cause=\"buffer\"} 0",
         "egress_auditor_attempts{outcome=\"established\"}",
         "egress_auditor_interface_up{interface=\"eth0\"} 1",
+        "egress_auditor_waiting_payload_bytes{ring=\"0\"} 0",
         "# EOF",
     ] {
         assert!(metrics.contains(line), "{line} isn't in\n{metrics}");

@@ -10,6 +10,8 @@ mod lab;
 #[path = "live/told.rs"]
 mod told;
 
+use std::{fs, process::Command};
+
 use lab::{Lab, Program};
 use serde_json::Value;
 use told::{forget, json, profile, rule};
@@ -158,7 +160,7 @@ fn copies_are_cut_alike() {
         let Some(lab) = Lab::new() else { return };
         let output = [lab.path("whole.json"), lab.path("cut.json")];
         let profile = lab.path("local.toml");
-        std::fs::write(&profile, "[network]\nlocal = [\"127.0.0.1/32\"]\n").unwrap();
+        fs::write(&profile, "[network]\nlocal = [\"127.0.0.1/32\"]\n").unwrap();
         let common = ["-i", interface, "--profile", &profile, "--format", "json", "-o"];
         let first = lab.audit(&[&common[..], &[&output[0][..], "--buffer-size", "600M"]].concat());
         let second = lab.audit(&[&common[..], &[&output[1], "--cutoff=128K"]].concat());
@@ -214,12 +216,45 @@ fn without_the_right_to_it_goes_on_without() {
     assert!(said.contains("REACHABLE (1)") && !said.contains("--cutoff)"), "{said}");
 }
 
+/// As before Linux 5.19, once rights are given up.
+#[test]
+fn what_cannot_be_read_is_uncounted() {
+    let Some(lab) = Lab::new() else { return };
+    if Command::new("strace").arg("-V").output().is_err() {
+        return println!("skipped: needs strace");
+    }
+    let _server = serve(&lab);
+    let output = lab.path("report.json");
+    // The first three make two maps and a program.
+    let inject = ["-e", "trace=bpf", "-e", "inject=bpf:error=EPERM:when=4+"];
+    let strace = [&["strace", "-f", "-o", "/dev/null"][..], &inject].concat();
+    let audit = [env!("CARGO_BIN_EXE_egress-auditor"), "audit", "-i", "eth0", "--cutoff"];
+    let more = ["--format", "json", "-o", &output];
+    let audit = lab.start(&[&strace[..], &audit, &more].concat());
+    audit.wait_for("capturing on");
+    if audit.said().contains("no cut-off") {
+        return println!("skipped: {}", audit.said());
+    }
+    download(&lab);
+    // strace doesn't hand signals on.
+    let children = format!("/proc/{0}/task/{0}/children", audit.id());
+    let child = fs::read_to_string(children).unwrap();
+    lab.in_node(&["kill", "-INT", child.trim()]);
+    lab.until("the report is written", || fs::metadata(&output).is_ok_and(|it| it.len() > 0));
+    lab.until("it has ended", || !fs::exists(format!("/proc/{}", child.trim())).unwrap());
+    let report = json(&output);
+    let told = &report["inputs"][0]["live"]["cutoff"];
+    assert!(told["bytes"].as_u64().unwrap() > BULK - (1 << 20), "{told}");
+    assert_eq!(told["uncounted"], told["bytes"]);
+    assert!(told["frames"].as_u64().unwrap() > 0);
+}
+
 #[test]
 fn it_takes_the_place_of_filters() {
     let binary = env!("CARGO_BIN_EXE_egress-auditor");
     for filter in [&["--filter", "tcp"][..], &["--prefilter"]] {
         let arguments = [&["audit", "-i", "lo", "--cutoff"], filter].concat();
-        let refused = std::process::Command::new(binary).args(&arguments).output().unwrap();
+        let refused = Command::new(binary).args(&arguments).output().unwrap();
         assert_eq!(refused.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&refused.stderr).contains("cannot be used with"));
     }

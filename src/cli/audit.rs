@@ -32,7 +32,8 @@ Examples:
   egress-auditor audit -i eth0 --window 60s -o report.txt
 
 Exit codes: 0 nothing found, 1 findings selected by --fail-on, 2 usage or input error (a damaged
-capture still gives the report of what could be read).")]
+capture still gives the report of what could be read). Ctrl-C or SIGTERM ends reading with the report
+of what was read; a second one ends it at once, with 130.")]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(super) inputs: Inputs,

@@ -1,8 +1,14 @@
 //! Capture files, one after the other.
 
 use std::{
+    io,
     ops::ControlFlow,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc::{RecvTimeoutError, channel},
+    },
+    thread,
+    time::Duration,
 };
 
 use egress_auditor::{
@@ -34,6 +40,9 @@ struct Open {
 /// Frames between two looks at how far reading has come.
 const SHOW_EVERY: u32 = 4096;
 
+/// How long to wait for a pipe that is silent before a look at whether to stop.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 impl<'f> Files<'f> {
     /// Reads until `stop` says so.
     pub(super) fn new(inputs: &'f [Input], stop: &'f AtomicBool, shown: bool) -> Self {
@@ -51,7 +60,7 @@ impl<'f> Files<'f> {
         }
     }
 
-    /// Hands over the frames of one turn; false when there are no more.
+    /// Hands over the frames of one turn, none when nothing came for a while; false when there are no more.
     pub(super) fn turn(&mut self, turn: &mut Turn<'_>) -> bool {
         if !self.open_next() {
             return false;
@@ -67,8 +76,10 @@ impl<'f> Files<'f> {
             && !self.is_stopped()
             && let Some((index, input)) = self.left.next()
         {
-            match Capture::open(&input.path, index as u32) {
-                Ok(capture) => {
+            let Some(opened) = self.open(input, index as u32) else { break };
+            match opened {
+                Ok(mut capture) => {
+                    capture.set_patience(PATIENCE);
                     let count = index + 1 + self.left.len();
                     let bar = self
                         .shown
@@ -81,7 +92,34 @@ impl<'f> Files<'f> {
         self.open.is_some()
     }
 
-    /// Hands over frames of the open input until `on_frame` breaks off, or it ends.
+    /// Opens an input; `None` when it is to stop before the first bytes of a stream came.
+    fn open(&self, input: &Input, index: u32) -> Option<Result<Capture, SourceError>> {
+        let path = input.path.clone();
+        if !input.stream {
+            return Some(Capture::open(path, index));
+        }
+        let (told, opened) = channel();
+        let open = move || {
+            // Nobody wants to know any more when it is to stop.
+            let _ = told.send(Capture::open(path, index));
+        };
+        let failed = |cause| Some(Err(SourceError::Open { path: input.path.clone(), cause }));
+        if let Err(cause) = thread::Builder::new().name("opener".to_owned()).spawn(open) {
+            return failed(cause);
+        }
+        loop {
+            match opened.recv_timeout(PATIENCE) {
+                Ok(opened) => return Some(opened),
+                Err(RecvTimeoutError::Timeout) if self.is_stopped() => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return failed(io::Error::other("an internal error"));
+                }
+            }
+        }
+    }
+
+    /// Hands over frames of the open input until `on_frame` breaks off, or it ends or is silent.
     fn read(&mut self, mut on_frame: impl FnMut(Frame<'_>) -> ControlFlow<()>) {
         let Some(Open { capture, bar, frames }) = &mut self.open else { return };
         let stop = self.stop;
@@ -96,7 +134,7 @@ impl<'f> Files<'f> {
                 false => ControlFlow::Continue(()),
             }
         });
-        if !matches!(end, Ok(End::Stopped)) || self.is_stopped() {
+        if !matches!(end, Ok(End::Stopped | End::Waiting)) || self.is_stopped() {
             self.ended(end);
         }
     }
@@ -105,7 +143,7 @@ impl<'f> Files<'f> {
         let Some(Open { capture, .. }) = self.open.take() else { return };
         let stats = capture.stats();
         match end {
-            Ok(End::Complete | End::Stopped) => {}
+            Ok(End::Complete | End::Stopped | End::Waiting) => {}
             Ok(End::Truncated) => self.errors.extend(
                 stats
                     .truncated

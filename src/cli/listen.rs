@@ -141,7 +141,7 @@ fn answer(request: &Request<'_>, token: Option<&str>, shared: &Shared, texts: &T
     let report = shared.report();
     match (request.path, &report) {
         ("/metrics", _) => {
-            let text = metrics(&shared.live(), report.as_deref());
+            let text = metrics(&shared.live(), &shared.tables(), report.as_deref());
             Answer::ok(
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
                 Arc::new(text.into_bytes()),

@@ -2,6 +2,7 @@
 
 use egress_auditor::{
     report::Report,
+    scan::{Limits, Usage},
     source::LiveStats,
     verdict::{Class, DestinationFinding, Verdict},
 };
@@ -20,11 +21,16 @@ type Labels = Vec<(&'static str, String)>;
 const MAX_DESTINATIONS: usize = 50;
 
 /// What a scrape gets.
-pub(super) fn metrics(live: &[LiveStats], report: Option<&Report>) -> String {
+pub(super) fn metrics(
+    live: &[LiveStats],
+    tables: &[(Usage, Limits)],
+    report: Option<&Report>,
+) -> String {
     let mut registry = Registry::with_prefix("egress_auditor");
     let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The program", build);
     interfaces(&mut registry, live);
+    fullness(&mut registry, tables);
     if let Some(report) = report {
         coverage(&mut registry, report);
         rules(&mut registry, report);
@@ -66,6 +72,33 @@ fn interfaces(registry: &mut Registry, live: &[LiveStats]) {
         gauge.get_or_create(&labels).set(i64::from(!away));
     }
     registry.register("interface_up", "1 while the interface is up", gauge);
+}
+
+/// By ring: each has its own bounds, and the first gets what can't be spread.
+fn fullness(registry: &mut Registry, tables: &[(Usage, Limits)]) {
+    let [entries, most, payload, most_payload] =
+        [(); 4].map(|()| Family::<Labels, Gauge>::default());
+    for (ring, (usage, limits)) in tables.iter().enumerate() {
+        let ring = ("ring", ring.to_string());
+        for (table, count, limit) in [
+            ("flows", usage.flows, limits.flows),
+            ("connections", usage.connections, limits.connections),
+            ("lookups", usage.lookups, limits.lookups),
+            ("addresses", usage.addresses, limits.lookups),
+        ] {
+            let labels = vec![("table", table.to_owned()), ring.clone()];
+            set(&entries, labels.clone(), count as u64);
+            set(&most, labels, limit as u64);
+        }
+        set(&payload, vec![ring.clone()], usage.payload as u64);
+        set(&most_payload, vec![ring], limits.payload as u64);
+    }
+    let help = "Open flows, finished connections kept, DNS lookups and addresses remembered";
+    registry.register("table_entries", help, entries);
+    registry.register("table_entries_limit", "How many there may be", most);
+    let help = "Payload that waits for the rest of its message";
+    registry.register("waiting_payload_bytes", help, payload);
+    registry.register("waiting_payload_limit_bytes", "How much may wait", most_payload);
 }
 
 fn coverage(registry: &mut Registry, report: &Report) {
@@ -188,7 +221,10 @@ mod tests {
         };
         let kernel = KernelStats::default();
         let live = LiveStats { input, kernel, gaps: Vec::new(), gap_count: 0, cut: None };
-        metrics(&[live], Some(&report))
+        let usage = Usage { flows: 5, connections: 4, lookups: 3, addresses: 2, payload: 1 };
+        let limits =
+            Limits { flows: 50, connections: 40, lookups: 30, payload: 10, ..Limits::default() };
+        metrics(&[live], &[(Usage::default(), limits), (usage, limits)], Some(&report))
     }
 
     /// OpenMetrics 1.0: metric families, samples, and what counters' names end with.
@@ -227,6 +263,15 @@ mod tests {
             "egress_auditor_frames_total{interface=\"eth0\"} 7",
             "egress_auditor_undecoded_frames_total{reason=\"not_ip\"} 3",
             "egress_auditor_evicted_total 0",
+            "egress_auditor_table_entries{table=\"flows\",ring=\"0\"} 0",
+            "egress_auditor_table_entries{table=\"flows\",ring=\"1\"} 5",
+            "egress_auditor_table_entries_limit{table=\"flows\",ring=\"1\"} 50",
+            "egress_auditor_table_entries{table=\"connections\",ring=\"1\"} 4",
+            "egress_auditor_table_entries{table=\"lookups\",ring=\"1\"} 3",
+            "egress_auditor_table_entries{table=\"addresses\",ring=\"1\"} 2",
+            "egress_auditor_table_entries_limit{table=\"addresses\",ring=\"1\"} 30",
+            "egress_auditor_waiting_payload_bytes{ring=\"1\"} 1",
+            "egress_auditor_waiting_payload_limit_bytes{ring=\"1\"} 10",
         ] {
             assert!(text.contains(line), "{line} isn't in\n{text}");
         }

@@ -24,7 +24,7 @@ Examples:
   tcpdump -w - -i eth0 | egress-auditor observe -
   egress-auditor observe -i eth0
 
-Exit codes: 0 read to the end, 2 usage or input error (what could be read is printed).")]
+Exit codes: 0 read to the end or until Ctrl-C, 2 usage or input error (what could be read is printed).")]
 pub(crate) struct Args {
     #[command(flatten)]
     inputs: Inputs,

@@ -26,7 +26,7 @@ use super::{
     saved::{Saved, SavedInput},
     shared::Shared,
     state::now,
-    window::{Window, Windows},
+    window::{SET_BACK, Window, Windows},
 };
 
 /// What those who read share.
@@ -58,13 +58,21 @@ pub(super) struct Reader<'w> {
     lead: Option<Lead>,
     /// What was scanned, by input.
     seen: Vec<Seen>,
-    /// Frames lost at the last look, and up to when all that weren't had come.
-    looked: (u64, Timestamp),
+    looked: Look,
     /// The last cut.
     done: u64,
     /// What is to be handed over after the batch of frames.
     cut: Option<Piece>,
     pieces: Sender<Piece>,
+}
+
+/// A look at what the interfaces counted.
+struct Look {
+    at: Instant,
+    /// Frames that were lost by then.
+    lost: u64,
+    /// Up to when all that weren't had come.
+    come: Timestamp,
 }
 
 /// Sees to the windows.
@@ -168,7 +176,7 @@ impl<'w> Crew<'w> {
                 changed,
                 lead: lead.take(),
                 seen,
-                looked: (0, Timestamp::default()),
+                looked: Look { at: Instant::now(), lost: 0, come: Timestamp::default() },
                 done: 0,
                 cut: None,
                 pieces: pieces.clone(),
@@ -219,8 +227,9 @@ impl Reader<'_> {
         let _ending = Ending(stop);
         let mut result = Ok(());
         let (mut shown, mut asked) = (Instant::now(), Instant::now());
-        shared.set_live(self.ring, rings.stats());
+        self.show(rings.stats());
         while !stop.load(Ordering::Relaxed) && result.is_ok() {
+            self.heed_clock(now());
             result = rings.turn(PATIENCE, |frame| self.frame(frame)).map(drop);
             self.heed_time(rings.horizon());
             self.heed_changes();
@@ -262,14 +271,24 @@ impl Reader<'_> {
     fn look(&mut self, rings: &Rings) {
         let live = rings.stats();
         let lost = dropped(live.iter().map(|stats| &stats.input));
-        let (before, since) = self.looked;
+        let come = rings.horizon().minus(LATE);
+        let before = std::mem::replace(&mut self.looked, Look { at: Instant::now(), lost, come });
         if let Some(scanner) = &mut self.scanner
-            && lost > before
+            && lost > before.lost
         {
-            scanner.lost(since, now().plus(LATE));
+            for (from, to) in lost_between(before.come, now(), before.at.elapsed()) {
+                scanner.lost(from, to);
+            }
         }
-        self.looked = (lost, rings.horizon().minus(LATE));
-        self.crew.shared.set_live(self.ring, live);
+        self.show(live);
+    }
+
+    fn show(&self, live: Vec<LiveStats>) {
+        let shared = self.crew.shared;
+        shared.set_live(self.ring, live);
+        if let Some(scanner) = &self.scanner {
+            shared.set_tables(self.ring, scanner.usage(), self.limits);
+        }
     }
 
     fn frame(&mut self, frame: &Frame<'_>) {
@@ -311,6 +330,18 @@ impl Reader<'_> {
         }
     }
 
+    /// Ends the window when the clock was set back: waiting until it has caught up could take hours.
+    fn heed_clock(&mut self, now: Timestamp) {
+        if let Some(lead) = &mut self.lead {
+            lead.windows.heed_clock(now);
+        }
+        let cut = self.crew.cut.load(Ordering::Acquire);
+        // Nobody announces a cut that long ahead.
+        if cut != self.done && now.plus(SET_BACK).nanos() < cut {
+            self.hand_over(cut);
+        }
+    }
+
     #[cold]
     fn hand_over(&mut self, cut: u64) {
         self.done = cut;
@@ -326,10 +357,8 @@ impl Reader<'_> {
     }
 
     fn finish(&mut self, rings: &Rings) {
-        let last = self.seen.iter().filter_map(|seen| seen.span).map(|(_, last)| last).max();
-        let end = rings.horizon().max(last.unwrap_or_default());
         let window = self.lead.as_mut().and_then(|lead| {
-            let last = lead.windows.finish(end)?;
+            let last = lead.windows.finish(now())?;
             Some(last.after(lead.ending.take()))
         });
         if let Some(piece) = self.cut.take() {
@@ -341,6 +370,20 @@ impl Reader<'_> {
             let _ = self.pieces.send(piece);
         }
     }
+}
+
+/// When frames may have been lost since a time, which was so long ago by a clock that isn't set.
+fn lost_between(
+    since: Timestamp,
+    now: Timestamp,
+    ago: Duration,
+) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+    let until = now.plus(LATE);
+    let set_back = now < since;
+    let whole = (!set_back).then_some((since, until));
+    // Before it was set back, and after.
+    let parts = [(since, since.plus(ago + 2 * LATE)), (now.minus(ago + LATE), until)];
+    whole.into_iter().chain(parts.into_iter().filter(move |_| set_back))
 }
 
 impl Lead {
@@ -356,7 +399,7 @@ impl Lead {
     #[inline]
     fn announce(&mut self, now: Timestamp, crew: &Crew<'_>) {
         let soon = now.plus(self.ahead);
-        if !self.windows.is_over(soon)
+        if !self.windows.is_over(now, self.ahead)
             || !crew.idle.load(Ordering::Acquire)
             || Instant::now() < self.not_before
         {
@@ -434,5 +477,68 @@ impl Gathering {
             window = window.or(more.window);
         }
         Some(Snapshot { partials, seen, live, window, last: cut.is_none() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_parts(seconds, 0)
+    }
+
+    /// What each ring hands over when the clock says a time, and all frames up to then have come.
+    fn turn(readers: &mut [Reader<'_>], time: Timestamp) -> Vec<Option<(u64, Option<Window>)>> {
+        let turn = |reader: &mut Reader<'_>| {
+            if let Some(lead) = &mut reader.lead {
+                lead.not_before = Instant::now();
+            }
+            reader.heed_clock(time);
+            reader.heed_time(time);
+            let piece = reader.cut.take()?;
+            Some((piece.cut? / 1_000_000_000, piece.window))
+        };
+        readers.iter_mut().map(turn).collect()
+    }
+
+    #[test]
+    fn a_clock_set_back_ends_the_window_on_all_rings() {
+        let (shared, idle, stop) = (Shared::new(2), AtomicBool::new(true), AtomicBool::new(false));
+        let crew = Crew::new(None, 1, 2, &shared, &idle, &stop);
+        let windows = Windows::new(Duration::from_secs(60));
+        let (pieces, _judge) = channel();
+        let changed = (0..2).map(|_| channel().1).collect();
+        let limits = Limits::default();
+        let mut readers = crew.readers(None, limits, &[].into(), Some(windows), changed, &pieces);
+        let window = |start, end| Some(Window { start: at(start), end: at(end) });
+        let none = [None, None];
+        assert_eq!(turn(&mut readers, at(1000)), none);
+        // Its end is announced, and never comes.
+        assert_eq!(turn(&mut readers, at(1019).plus(AHEAD / 2)), none);
+        let both = [Some((1020, window(1000, 1020))), Some((1020, None))];
+        assert_eq!(turn(&mut readers, at(500)), both);
+        // While that is judged, no window ends.
+        assert_eq!(turn(&mut readers, at(200)), none);
+        idle.store(true, Ordering::Relaxed);
+        assert_eq!(turn(&mut readers, at(201)), none);
+        let both = [Some((202, window(500, 500))), Some((202, None))];
+        assert_eq!(turn(&mut readers, at(202)), both);
+        // And on as ever.
+        idle.store(true, Ordering::Relaxed);
+        assert_eq!(turn(&mut readers, at(239)), none);
+        let both = [Some((240, window(202, 240))), Some((240, None))];
+        assert_eq!(turn(&mut readers, at(240)), both);
+        assert_eq!(crew.cut.load(Ordering::Relaxed), at(240).nanos());
+    }
+
+    #[test]
+    fn lost_frames_are_looked_for_on_both_sides_of_a_clock_set_back() {
+        let ago = Duration::from_secs(2);
+        let spans = |since, now| lost_between(at(since), at(now), ago).collect::<Vec<_>>();
+        assert_eq!(spans(100, 102), [(at(100), at(103))]);
+        assert_eq!(spans(100, 50), [(at(100), at(104)), (at(47), at(51))]);
     }
 }

@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use egress_auditor::{report::Report, source::LiveStats};
+use egress_auditor::{
+    report::Report,
+    scan::{Limits, Usage},
+    source::LiveStats,
+};
 
 /// Written by who captures and who judges, read by who shows.
 pub(super) struct Shared {
@@ -17,6 +21,8 @@ pub(super) struct Shared {
     beats: Vec<AtomicU64>,
     /// What the interfaces counted, by ring.
     live: Mutex<Vec<Vec<LiveStats>>>,
+    /// How full the tables of each ring's scan are, and their bounds.
+    tables: Mutex<Vec<Option<(Usage, Limits)>>>,
     report: Mutex<Option<Arc<Report>>>,
     /// Messages that can't go to the terminal, since a view is on it.
     notes: Mutex<Option<Vec<String>>>,
@@ -33,6 +39,7 @@ impl Shared {
             began: Instant::now(),
             beats: (0..rings).map(|_| AtomicU64::new(0)).collect(),
             live: Mutex::new(vec![Vec::new(); rings]),
+            tables: Mutex::new(vec![None; rings]),
             report: Mutex::default(),
             notes: Mutex::default(),
         }
@@ -70,6 +77,18 @@ impl Shared {
             sum.iter_mut().zip(more).for_each(|(sum, more)| sum.beside(more));
         }
         sum
+    }
+
+    /// How full the tables of a ring's scan are, now.
+    pub(super) fn set_tables(&self, ring: usize, usage: Usage, limits: Limits) {
+        if let Some(place) = lock(&self.tables).get_mut(ring) {
+            *place = Some((usage, limits));
+        }
+    }
+
+    /// How full the tables of each ring's scan are, and their bounds; nothing before the capture began.
+    pub(super) fn tables(&self) -> Vec<(Usage, Limits)> {
+        lock(&self.tables).iter().copied().flatten().collect()
     }
 
     /// The report of all that was judged.

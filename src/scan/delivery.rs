@@ -27,7 +27,8 @@ impl Delivery {
     #[inline(always)]
     pub(super) fn of<'a>(packet: &Packet<'a>, stamp: Stamp) -> Option<(Self, &'a [u8])> {
         let key = |transport, src_port, dst_port| {
-            let (src, dst) = (Endpoint::at(packet.src, src_port), Endpoint::at(packet.dst, dst_port));
+            let (src, dst) =
+                (Endpoint::at(packet.src, src_port), Endpoint::at(packet.dst, dst_port));
             FlowKey::new(transport, src, dst)
         };
         let (heard, key, payload) = match &packet.body {
@@ -39,7 +40,9 @@ impl Delivery {
                 let (key, from) = key(Transport::Udp, udp.src_port, udp.dst_port);
                 (Heard::udp(from, stamp, packet, udp), key, udp.payload)
             }
-            Body::IcmpError(error) => return Some((Self::error(packet.src.ip(), *error, stamp), &[])),
+            Body::IcmpError(error) => {
+                return Some((Self::error(packet.src.ip(), *error, stamp), &[]));
+            }
             Body::Other(_) => return None,
         };
         Some((Self { key, what: What::Heard { heard, tunnel: packet.tunnel } }, payload))

@@ -31,6 +31,7 @@ mod team;
 mod thin;
 mod times;
 mod uncaptured;
+mod usage;
 
 pub use ledger::{Kind, Visit};
 pub use losses::Losses;
@@ -40,3 +41,4 @@ pub use scanner::{Limits, Place, Scanner, Sink};
 pub use team::{Backing, Team, Turn};
 pub use thin::Repeats;
 pub use times::{ANSWER_WAIT, CUT, RETRY_WINDOW, SIDE_BY_SIDE, TRY_GAP};
+pub use usage::Usage;

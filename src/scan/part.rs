@@ -249,13 +249,7 @@ impl Part {
     }
 
     /// Counts and reads a packet that is no copy.
-    fn take<S: Sink>(
-        &mut self,
-        key: &FlowKey,
-        heard: &Heard,
-        bytes: &[u8],
-        out: &mut Out<'_, S>,
-    ) {
+    fn take<S: Sink>(&mut self, key: &FlowKey, heard: &Heard, bytes: &[u8], out: &mut Out<'_, S>) {
         if self.given_up {
             return heard.count_unread(&mut self.tally);
         }

@@ -6,7 +6,7 @@ use crate::{
     extract::{Ends, Fact, Observation, QuotedFlow},
     flow::{Endpoint, FlowKey, KeyHash, Slot, Table},
     scan::{
-        Census, Partial,
+        Census, Partial, Usage,
         delivery::{Delivery, What},
         heard::Heard,
         held::{Held, Kept},
@@ -189,6 +189,14 @@ impl Scanner {
     /// it can make it more while stretches are appended.
     pub fn payload(&self) -> usize {
         self.partial.payload
+    }
+
+    /// How full the tables are.
+    pub fn usage(&self) -> Usage {
+        let Partial { ledger, names, payload, .. } = &self.partial;
+        let (lookups, addresses) = names.len();
+        let (flows, connections) = (self.table.len(), ledger.len());
+        Usage { flows, connections, lookups, addresses, payload: *payload }
     }
 
     /// Takes note that frames were lost between two times.

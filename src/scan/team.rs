@@ -349,12 +349,49 @@ impl Worker<'_> {
         if is_more {
             let batch = Arc::new(batch);
             for outbox in &self.outboxes {
-                // Waits for one that lies far behind; fails when that one panicked.
-                let _ = outbox.send(Arc::clone(&batch));
+                // Waits for one that lies far behind; fails when that one panicked, and all is over.
+                reader.reading.is_over |= outbox.send(Arc::clone(&batch)).is_err();
             }
         }
         let back = reader.back.clone();
         let _ = back.send(reader);
         is_more
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::Stamp, scan::Place, source::LinkType};
+
+    #[test]
+    fn when_a_thread_panicked_the_others_read_no_further() {
+        let (limits, hasher) = (Limits::default(), RandomState::default());
+        let shares = NonZeroUsize::new(2).unwrap();
+        let (decoder, counters) = (Decoder::new(limits.fragments), Counters::default());
+        let mut router = Router { decoder, counters, clock: Clock::default(), hasher, shares };
+        let mut batches = 0;
+        // There is no end to what it reads.
+        let read = |turn: &mut Turn<'_>| {
+            let stamp = Stamp::default();
+            let frame = Frame { stamp, link: LinkType::ETHERNET, wire_len: 0, data: &[] };
+            while turn.frame(&frame).is_continue() {}
+            batches += 1;
+            true
+        };
+        let (back, turns) = bounded(1);
+        let reading = Reading { router: &mut router, read, is_over: false };
+        back.send(Reader { reading, back: back.clone() }).ok().unwrap();
+        drop(back);
+        let (outboxes, mut inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| bounded(BEHIND)).unzip();
+        // As a thread that panics does.
+        inboxes.truncate(1);
+        let inbox = inboxes.remove(0);
+        let (used, unused) = unbounded();
+        let mut scanner = Scanner::new(Place::Beginning, limits, [].into());
+        let worker = Worker { share: 0, scanner: &mut scanner, inbox, outboxes, used, unused };
+        worker.work(&turns);
+        drop(turns);
+        assert_eq!(batches, 1);
     }
 }

@@ -4,6 +4,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     map::{self, Mmap},
     records::{HEAD, Step, header_len},
     stats::Tally,
-    stream::Stream,
+    stream::{Filled, Stream},
 };
 
 /// One capture file or stream, open for reading from front to back.
@@ -36,6 +37,8 @@ pub enum End {
     Complete,
     /// The caller broke off. Reading can go on.
     Stopped,
+    /// Nothing more came for as long as [`Capture::set_patience`] says. Reading can go on.
+    Waiting,
     /// All frames were handed out, but the last record is cut: the capture is still being written,
     /// or its copy is incomplete. [`InputStats::truncated`] says where.
     Truncated,
@@ -89,6 +92,14 @@ impl Capture {
             stream.consume(usize::try_from(cursor.offset).unwrap_or(usize::MAX));
         }
         Ok(Self { path, bytes, cursor, tally: Tally::default(), truncated: None, progress })
+    }
+
+    /// Has [`Self::for_each`] wait no longer than this for a pipe that is silent, so that its caller can
+    /// look at what else there is to do.
+    pub fn set_patience(&mut self, patience: Duration) {
+        if let Bytes::Stream(stream) = &mut self.bytes {
+            stream.set_patience(patience);
+        }
     }
 
     /// Hands every frame to `on_frame` until it breaks off. Called again, goes on behind the last
@@ -247,24 +258,28 @@ where
 {
     loop {
         let start = cursor.offset;
-        let outcome = drain(stream.buffered(), cursor, tally, &mut on_frame);
+        let outcome = match stream.passing() {
+            Some(count) => Ok(Pause::Skip(count)),
+            None => drain(stream.buffered(), cursor, tally, &mut on_frame),
+        };
         // Fits: it is at most what was buffered.
         stream.consume((cursor.offset - start) as usize);
         let more = match outcome.map_err(Failure::Damage)? {
             Pause::Stopped => return Ok(End::Stopped),
             Pause::Need(count) => match stream.fill(count) {
-                Ok(false) if stream.buffered().is_empty() => return Ok(End::Complete),
+                Ok(Filled::Ended) if stream.buffered().is_empty() => return Ok(End::Complete),
                 filled => filled,
             },
-            Pause::Skip(count) => stream.skip(count).inspect(|&whole| {
-                if whole {
+            Pause::Skip(count) => stream.skip(count).inspect(|&filled| {
+                if filled == Filled::Yes {
                     cursor.offset += count;
                 }
             }),
         };
         match more {
-            Ok(true) => {}
-            Ok(false) => return Err(Failure::Damage(Damage::truncated(cursor.offset))),
+            Ok(Filled::Yes) => {}
+            Ok(Filled::NotYet) => return Ok(End::Waiting),
+            Ok(Filled::Ended) => return Err(Failure::Damage(Damage::truncated(cursor.offset))),
             Err(cause) => return Err(Failure::of_stream(cursor.offset, cause)),
         }
     }
@@ -599,6 +614,44 @@ mod tests {
         drop(writer);
         assert_eq!(read_all(&mut capture).1.unwrap(), End::Complete);
         assert_eq!(capture.stats().frames, 3);
+    }
+
+    /// In the middle of a record, too, or of a block that is passed over.
+    #[cfg(unix)]
+    #[test]
+    fn a_silent_pipe_gives_control_back() {
+        use std::io::Write;
+        let mut bytes = [LE.section(), LE.interface(1, 0, &[])].concat();
+        bytes.extend(LE.block(0x77, &[0; 400]));
+        bytes.extend(LE.packet(0, 5, b"behind"));
+        bytes.extend(LE.block(0x77, &[0; 400]));
+        let (whole, _) = mapped(&bytes);
+        for step in [1, 30, 200, 450] {
+            let (reader, mut writer) = io::pipe().unwrap();
+            let (header, rest) = bytes.split_at(48);
+            writer.write_all(header).unwrap();
+            let (opened, progress) = Bytes::stream(Box::new(reader), None).unwrap();
+            let mut capture = Capture::start("pipe".into(), 0, opened, progress).unwrap();
+            capture.set_patience(Duration::from_millis(1));
+            let mut seen = Vec::new();
+            for piece in rest.chunks(step) {
+                let (more, end) = read_all(&mut capture);
+                assert_eq!(end.unwrap(), End::Waiting);
+                seen.extend(more);
+                writer.write_all(piece).unwrap();
+            }
+            drop(writer);
+            let end = loop {
+                let (more, end) = read_all(&mut capture);
+                seen.extend(more);
+                match end.unwrap() {
+                    End::Waiting => {}
+                    end => break end,
+                }
+            };
+            assert_eq!((&seen, end), (&whole, End::Complete), "{step}");
+            assert_eq!(capture.cursor().offset, bytes.len() as u64);
+        }
     }
 
     proptest! {

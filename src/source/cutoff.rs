@@ -52,9 +52,9 @@ pub struct CutFlow {
 }
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::Attached;
+pub(super) use linux::{Attached, Counted};
 #[cfg(not(target_os = "linux"))]
-pub(super) use other::Attached;
+pub(super) use other::{Attached, Counted};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -68,8 +68,8 @@ mod linux {
     use super::{
         super::{
             LinkType,
-            cutoff_program::{Rule, TOTALS_LEN, key, program, value},
-            kernel::{self, ARRAY, LRU_HASH, Map, Program},
+            cutoff_program::{Rule, TOTALS, key, program, value},
+            kernel::{self, LRU_HASH, Map, Numbers, Program},
         },
         Cut, CutFlow, Cutoff,
     };
@@ -78,11 +78,15 @@ mod linux {
     #[derive(Debug)]
     pub(in super::super) struct Attached {
         flows: Map,
-        totals: Map,
-        /// What was told of each flow that is still there: packets, bytes.
-        told: HashMap<[u8; key::LEN], [u64; 2]>,
+        totals: Numbers<TOTALS>,
+        /// What was told of each flow that was still there then.
+        told: Counted,
         cut: Cut,
     }
+
+    /// What was cut of each flow since the table has known it: packets, bytes.
+    #[derive(Debug, Default)]
+    pub(in super::super) struct Counted(HashMap<[u8; key::LEN], [u64; 2]>);
 
     /// Directions of flows that are known at a time; beyond it, those of which nothing was seen for
     /// long are forgotten, and begin anew. Takes 10 MiB.
@@ -112,36 +116,31 @@ mod linux {
             cutoff: &Cutoff,
         ) -> io::Result<(Self, Program)> {
             let flows = Map::new(LRU_HASH, key::LEN, value::LEN, FLOWS)?;
-            let totals = Map::new(ARRAY, 4, TOTALS_LEN, 1)?;
+            let totals = Numbers::new()?;
             let mut whole = [&WHOLE[..], &cutoff.whole].concat();
             whole.sort_unstable();
             whole.dedup();
             let rule = Rule { link_len, limit: cutoff.limit, snap_len, whole: &whole };
-            let program = Program::load(&program(&flows, &totals, &rule))?;
+            let program = Program::load(&program(&flows, totals.map(), &rule))?;
             let cut = Cut { limit: cutoff.limit.into(), ..Cut::default() };
-            Ok((Self { flows, totals, told: HashMap::new(), cut }, program))
+            Ok((Self { flows, totals, told: Counted::default(), cut }, program))
+        }
+
+        /// What was cut so far. All of it, or nothing: of flows that couldn't be read, nobody would
+        /// know what was told of them.
+        pub(in super::super) fn read(&mut self) -> io::Result<Counted> {
+            // First: of what comes meanwhile, flows may know more than these. They count whether flows
+            // can be read or not: what isn't told yet isn't accounted for.
+            [self.cut.frames, self.cut.bytes] = self.totals.get();
+            let mut counted = Counted::default();
+            self.flows.for_each(|key, value| counted.add(key, value))?;
+            Ok(counted)
         }
 
         /// Tells what was cut since the last call, by flow.
-        pub(in super::super) fn ask(&mut self, mut each: impl FnMut(CutFlow)) -> io::Result<()> {
-            // First: of what comes meanwhile, flows may know more than these.
-            let mut totals = [0; TOTALS_LEN];
-            self.totals.get(&[0; 4], &mut totals)?;
-            let before = std::mem::take(&mut self.told);
-            let Self { flows, told, .. } = self;
-            flows.for_each(|key, value| {
-                let now = [number(value, value::CUT_PACKETS), number(value, value::CUT_BYTES)];
-                let (Ok(key), true) = (<[u8; key::LEN]>::try_from(key), now[0] > 0) else { return };
-                let known = told.insert(key, now).or_else(|| before.get(&key).copied());
-                // One that was forgotten meanwhile began anew.
-                let known = known.filter(|known| known[0] <= now[0]).unwrap_or_default();
-                let (packets, bytes) = (now[0] - known[0], now[1].saturating_sub(known[1]));
-                if packets > 0 {
-                    each(flow(&key, packets, bytes));
-                }
-            })?;
-            (self.cut.frames, self.cut.bytes) = (number(&totals, 0), number(&totals, 8));
-            Ok(())
+        pub(in super::super) fn tell(&mut self, now: Counted, each: impl FnMut(CutFlow)) {
+            let before = std::mem::replace(&mut self.told, now);
+            self.told.since(&before).for_each(each);
         }
 
         /// Notes that bytes belong to a flow that is known.
@@ -151,6 +150,26 @@ mod linux {
 
         pub(in super::super) fn cut(&self) -> Cut {
             self.cut
+        }
+    }
+
+    impl Counted {
+        /// One that comes twice counts as it was last.
+        pub(super) fn add(&mut self, key: &[u8], value: &[u8]) {
+            let now = [number(value, value::CUT_PACKETS), number(value, value::CUT_BYTES)];
+            if let (Ok(key), true) = (key.try_into(), now[0] > 0) {
+                self.0.insert(key, now);
+            }
+        }
+
+        pub(super) fn since(&self, before: &Self) -> impl Iterator<Item = CutFlow> {
+            self.0.iter().filter_map(|(key, now)| {
+                // One that was forgotten meanwhile began anew.
+                let known = before.0.get(key).filter(|known| known[0] <= now[0]);
+                let known = known.copied().unwrap_or_default();
+                let (packets, bytes) = (now[0] - known[0], now[1].saturating_sub(known[1]));
+                (packets > 0).then(|| flow(key, packets, bytes))
+            })
         }
     }
 
@@ -197,12 +216,20 @@ mod other {
     #[derive(Debug)]
     pub(in super::super) enum Attached {}
 
+    /// What was cut.
+    #[derive(Debug)]
+    pub(in super::super) enum Counted {}
+
     impl Attached {
         pub(in super::super) fn new<F>(_: F, _: LinkType, _: u32, _: &Cutoff) -> io::Result<Self> {
             Err(io::Error::new(io::ErrorKind::Unsupported, "only Linux can"))
         }
 
-        pub(in super::super) fn ask(&mut self, _: impl FnMut(CutFlow)) -> io::Result<()> {
+        pub(in super::super) fn read(&mut self) -> io::Result<Counted> {
+            match *self {}
+        }
+
+        pub(in super::super) fn tell(&mut self, _: Counted, _: impl FnMut(CutFlow)) {
             match *self {}
         }
 
@@ -234,6 +261,13 @@ mod tests {
             }
             Err(error) => panic!("{error}"),
         }
+    }
+
+    /// What was cut since the last call.
+    fn tell(attached: &mut Attached, now: Counted) -> Vec<CutFlow> {
+        let mut told = Vec::new();
+        attached.tell(now, |flow| told.push(flow));
+        told
     }
 
     /// A packet behind an Ethernet header, of so many payload bytes.
@@ -290,16 +324,21 @@ mod tests {
             assert!(passes(packet(6, [443, 40_001], ACK, 1000)));
             let bare = (0..1000).filter(|_| passes(packet(6, [40_000, 443], ACK, 0))).count();
             assert_eq!(bare, 256);
-            let mut told = Vec::new();
-            attached.ask(|flow| told.push((flow.from.port(), flow.packets, flow.bytes))).unwrap();
+            let now = attached.read().unwrap();
+            let told = tell(&mut attached, now).into_iter();
+            let mut told: Vec<_> =
+                told.map(|flow| (flow.from.port(), flow.packets, flow.bytes)).collect();
             told.sort_unstable();
             assert_eq!(told, [(443, 100, 100_000), (40_000, 744, 0)]);
             assert_eq!((attached.cut().frames, attached.cut().bytes), (844, 100_000));
             // Once.
-            attached.ask(|flow| panic!("{flow:?}")).unwrap();
+            let now = attached.read().unwrap();
+            assert_eq!(tell(&mut attached, now), []);
             assert!(!passes(packet(6, ends, ACK, 700)));
-            let mut told = Vec::new();
-            attached.ask(|flow| told.push(flow)).unwrap();
+            // A reading that nobody is told of, as another interface's failed, changes nothing.
+            drop(attached.read().unwrap());
+            let now = attached.read().unwrap();
+            let told = tell(&mut attached, now);
             assert_eq!(told.len(), 1);
             let from = if told[0].from.is_ipv4() {
                 "203.0.113.20"
@@ -315,6 +354,36 @@ mod tests {
             assert_eq!(told[0].from.ip().to_string(), client);
             assert_eq!((told[0].packets, told[0].bytes, told[0].udp), (1, 700, false));
         }
+    }
+
+    #[test]
+    fn each_count_is_told_once() {
+        let counted = |flows: &[(u8, u64, u64)]| {
+            let mut all = Counted::default();
+            for &(port, packets, bytes) in flows {
+                let (mut key, mut value) = ([0; 44], [0; 48]);
+                (key[4], key[9]) = (17, port);
+                value[24..32].copy_from_slice(&packets.to_ne_bytes());
+                value[32..40].copy_from_slice(&bytes.to_ne_bytes());
+                all.add(&key, &value);
+            }
+            all
+        };
+        let since = |now: &[_], before: &[_]| {
+            let (now, before) = (counted(now), counted(before));
+            let told = now.since(&before);
+            let mut told: Vec<_> =
+                told.map(|flow| (flow.from.port(), flow.packets, flow.bytes)).collect();
+            told.sort_unstable();
+            told
+        };
+        assert_eq!(since(&[(1, 2, 20), (2, 0, 0), (3, 4, 0)], &[]), [(1, 2, 20), (3, 4, 0)]);
+        assert_eq!(since(&[(1, 2, 20), (2, 1, 9)], &[(1, 2, 20)]), [(2, 1, 9)]);
+        assert_eq!(since(&[(1, 5, 50)], &[(1, 2, 20), (2, 7, 7)]), [(1, 3, 30)]);
+        // Seen twice in one reading.
+        assert_eq!(since(&[(1, 3, 30), (1, 5, 50)], &[(1, 2, 20)]), [(1, 3, 30)]);
+        // Forgotten, and there again.
+        assert_eq!(since(&[(1, 1, 10)], &[(1, 2, 20)]), [(1, 1, 10)]);
     }
 
     /// Whether there was an answer must not depend on what is cut.

@@ -34,8 +34,8 @@ pub(super) mod value {
     pub(in super::super) const CUT_BYTES: i16 = 32;
 }
 
-/// The value of the map of totals: packets, bytes.
-pub(super) const TOTALS_LEN: usize = 16;
+/// Of the totals: packets, bytes.
+pub(super) const TOTALS: usize = 2;
 
 /// What the program goes by.
 pub(super) struct Rule<'r> {

@@ -5,6 +5,7 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    ptr::{self, NonNull},
 };
 
 use libc::{c_int, c_long, c_void, sock_filter, sock_fprog, socklen_t};
@@ -69,15 +70,25 @@ pub(super) struct Map {
     value_len: usize,
 }
 
+/// Numbers that programs and we share. They lie in our memory too: reading them takes no call, and so no
+/// right to one.
+#[derive(Debug)]
+pub(super) struct Numbers<const N: usize> {
+    map: Map,
+    place: NonNull<[u64; N]>,
+}
+
 /// Kinds of maps.
-pub(super) const ARRAY: u32 = 2;
+const ARRAY: u32 = 2;
 pub(super) const LRU_HASH: u32 = 9;
+
+/// A map that can be mapped into memory (Linux 5.5).
+const MMAPABLE: u32 = 1 << 10;
 
 // Commands.
 const MAP_CREATE: c_long = 0;
-pub(super) const MAP_LOOKUP: c_long = 1;
 const PROG_LOAD: c_long = 5;
-pub(super) const MAP_LOOKUP_BATCH: c_long = 24;
+const MAP_LOOKUP_BATCH: c_long = 24;
 
 const SOCKET_FILTER: u32 = 1;
 
@@ -103,16 +114,6 @@ struct Load {
     log: u64,
     version: u32,
     flags: u32,
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct Lookup {
-    map: u32,
-    _pad: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
 }
 
 #[repr(C)]
@@ -155,9 +156,19 @@ impl Map {
         value_len: usize,
         entries: u32,
     ) -> io::Result<Self> {
+        Self::create(kind, key_len, value_len, entries, 0)
+    }
+
+    fn create(
+        kind: u32,
+        key_len: usize,
+        value_len: usize,
+        entries: u32,
+        flags: u32,
+    ) -> io::Result<Self> {
         let short = |len: usize| u32::try_from(len).map_err(io::Error::other);
         let (key, value) = (short(key_len)?, short(value_len)?);
-        let mut attr = CreateMap { kind, key_len: key, value_len: value, entries, flags: 0 };
+        let mut attr = CreateMap { kind, key_len: key, value_len: value, entries, flags };
         // SAFETY: The attribute is that of the command, and points nowhere.
         let fd = unsafe { bpf(MAP_CREATE, &mut attr)? };
         // SAFETY: The call gave a new file descriptor, which is nobody else's.
@@ -167,20 +178,6 @@ impl Map {
     /// The number by which a program names it.
     pub(super) fn number(&self) -> i32 {
         self.fd.as_raw_fd()
-    }
-
-    /// Reads a value. Its length, and the key's, must be those of the map.
-    pub(super) fn get(&self, key: &[u8], value: &mut [u8]) -> io::Result<()> {
-        assert!(key.len() == self.key_len && value.len() == self.value_len);
-        let mut attr = Lookup {
-            map: self.fd.as_fd().as_raw_fd() as u32,
-            key: address(key.as_ptr()),
-            value: address(value.as_mut_ptr()),
-            ..Lookup::default()
-        };
-        // SAFETY: The attribute is that of the command. The kernel reads as many bytes of the key, and
-        // writes as many of the value, as the map has: as many as there are, as was asserted.
-        unsafe { bpf(MAP_LOOKUP, &mut attr) }.map(drop)
     }
 
     /// Calls `each` with every key and value. What changes meanwhile may be seen or not, or twice.
@@ -222,6 +219,46 @@ impl Map {
         }
     }
 }
+
+impl<const N: usize> Numbers<N> {
+    /// All zero.
+    pub(super) fn new() -> io::Result<Self> {
+        let len = size_of::<[u64; N]>();
+        let map = Map::create(ARRAY, size_of::<u32>(), len, 1, MMAPABLE)?;
+        let fd = map.fd.as_raw_fd();
+        // SAFETY: A new mapping, wherever the kernel has room, of a descriptor that is open.
+        let place =
+            unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, fd, 0) };
+        match NonNull::new(place).filter(|_| place != libc::MAP_FAILED) {
+            Some(place) => Ok(Self { map, place: place.cast() }),
+            None => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// The array, of one value.
+    pub(super) fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// What they are now; each for itself, as programs go on adding.
+    pub(super) fn get(&self) -> [u64; N] {
+        // SAFETY: As many lie in the mapping, from its beginning, which is that of a page, as long as
+        // `self` does. The kernel adds to each in one step; no reference to them is made.
+        std::array::from_fn(|at| unsafe {
+            ptr::read_volatile(self.place.as_ptr().cast::<u64>().add(at))
+        })
+    }
+}
+
+impl<const N: usize> Drop for Numbers<N> {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is its own, and nobody reads there any more. It can't fail then.
+        unsafe { libc::munmap(self.place.as_ptr().cast(), size_of::<[u64; N]>()) };
+    }
+}
+
+// SAFETY: The mapping belongs to the process, not to a thread, and is only read.
+unsafe impl<const N: usize> Send for Numbers<N> {}
 
 fn address<T>(pointer: *const T) -> u64 {
     pointer.expose_provenance() as u64

@@ -1,4 +1,5 @@
 use std::{
+    io,
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -8,7 +9,9 @@ use pcap::{Active, Capture, Device, Error, Packet, Precision};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cut, CutFlow, Cutoff, Frame, LinkType, SourceError, cutoff::Attached, prefilter::prefilter,
+    Cut, CutFlow, Cutoff, Frame, LinkType, SourceError,
+    cutoff::{Attached, Counted},
+    prefilter::prefilter,
     stats::Tally,
 };
 use crate::base::{FrameId, Stamp, Timestamp};
@@ -230,12 +233,20 @@ impl Live {
         Ok(self.kernel)
     }
 
-    /// Tells what was cut of each flow since the last call, as far as the system tells.
-    pub(super) fn ask(&mut self, each: impl FnMut(CutFlow)) {
+    /// What was cut so far; `None` without a cut-off.
+    ///
+    /// # Errors
+    ///
+    /// When the system doesn't tell. Before Linux 5.19 it may be refused to who gave up the right to load a
+    /// program.
+    pub(super) fn read_cut(&mut self) -> io::Result<Option<Counted>> {
+        self.cutoff.as_mut().map(Attached::read).transpose()
+    }
+
+    /// Tells what was cut of each flow since the last call.
+    pub(super) fn tell_cut(&mut self, now: Counted, each: impl FnMut(CutFlow)) {
         if let Some(cutoff) = &mut self.cutoff {
-            // Before Linux 5.19 it may be refused to who gave up the right to load a program. What
-            // isn't told isn't accounted for, which shows.
-            let _ = cutoff.ask(each);
+            cutoff.tell(now, each);
         }
     }
 

@@ -1,5 +1,6 @@
 use std::{
     cell::Cell,
+    io,
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -113,6 +114,9 @@ const FILL: u64 = 4 * 2_500_000_000;
 /// How often the interfaces' state and counters are looked at.
 const CHECK: Duration = Duration::from_secs(1);
 
+/// A clock that goes back by more isn't waited for, and no frame is from so far ahead.
+const SET_BACK: Duration = Duration::from_secs(5);
+
 /// How late the kernel may hand over a frame: its time-out, and as much again for a busy machine.
 const LATENESS: Duration = Duration::from_millis(TIMEOUT_MS as u64 * 2);
 
@@ -194,7 +198,7 @@ impl Rings {
         if read >= BATCH {
             return Ok(Turn::More);
         }
-        self.horizon = self.horizon.max(lately);
+        self.horizon = advance(self.horizon, lately);
         if self.checked.elapsed() >= CHECK {
             self.check()?;
         }
@@ -246,10 +250,15 @@ impl Rings {
     ///
     /// Costs some milliseconds when there are many flows.
     pub fn ask(&mut self, mut knows: impl FnMut(&CutFlow) -> bool) {
+        let open = self.rings.iter_mut().map(|ring| ring.live.as_mut());
+        let read: Vec<_> = open.map(|live| live.map_or(Ok(None), Live::read_cut)).collect();
+        // While one can't be read, nothing is told: copies that are told later would count again. What
+        // isn't told isn't accounted for, which shows.
+        let Ok(read) = read.into_iter().collect::<io::Result<Vec<_>>>() else { return };
         let mut all = Vec::new();
-        for (at, ring) in self.rings.iter_mut().enumerate() {
-            if let Some(live) = &mut ring.live {
-                live.ask(|flow| all.push((at, flow)));
+        for (at, (ring, counted)) in self.rings.iter_mut().zip(read).enumerate() {
+            if let (Some(live), Some(counted)) = (&mut ring.live, counted) {
+                live.tell_cut(counted, |flow| all.push((at, flow)));
             }
         }
         let whose = |flow: &CutFlow| (flow.udp, flow.from, flow.to);
@@ -290,8 +299,9 @@ impl Rings {
             self.rings.iter_mut().for_each(Ring::peek);
             let all = self.rings.iter().all(|ring| ring.head.full);
             let first = self.rings.iter_mut().filter(|ring| ring.head.full);
-            let Some(first) = first.min_by_key(|ring| ring.head.stamp) else { return count };
-            if !all && first.head.stamp.time > end {
+            let order = |ring: &&mut Ring| (!ring.head.is_overtaken(end), ring.head.stamp);
+            let Some(first) = first.min_by_key(order) else { return count };
+            if !all && first.head.stamp.time > end && !first.head.is_overtaken(end) {
                 return count;
             }
             on_frame(&first.head.frame(first.link));
@@ -525,7 +535,8 @@ impl Ring {
 
     fn end_gap(&mut self, now: Timestamp) {
         if let Some(gap) = self.gaps.last_mut() {
-            gap.to = gap.to.or(Some(now));
+            // The clock may have been set back.
+            gap.to = gap.to.or(Some(now.max(gap.from)));
         }
     }
 
@@ -570,6 +581,12 @@ impl Head {
         self.wire_len = frame.wire_len;
         self.data.clear();
         self.data.extend_from_slice(frame.data);
+    }
+
+    /// True when it came before the clock was set back, where all up to `end` have come. It would have to
+    /// wait until the clock has caught up, and all behind it as well.
+    fn is_overtaken(&self, end: Timestamp) -> bool {
+        self.stamp.time > end.plus(SET_BACK)
     }
 
     fn frame(&self, link: LinkType) -> Frame<'_> {
@@ -629,6 +646,11 @@ fn now() -> Timestamp {
     Timestamp::from_parts(since.as_secs(), u64::from(since.subsec_nanos()))
 }
 
+/// The horizon, at a later look at the clock.
+fn advance(horizon: Timestamp, lately: Timestamp) -> Timestamp {
+    if lately.plus(SET_BACK) < horizon { lately } else { horizon.max(lately) }
+}
+
 fn late(now: Timestamp) -> Timestamp {
     let lateness = u64::try_from(LATENESS.as_nanos()).unwrap_or(u64::MAX);
     Timestamp::from_nanos(now.nanos().saturating_sub(lateness))
@@ -645,6 +667,17 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert!(error.starts_with("interface no-such-if0: "), "{error}");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_clock_that_was_set_back() {
+        let at = |seconds| Timestamp::from_parts(seconds, 0);
+        assert_eq!(advance(at(100), at(101)), at(101));
+        assert_eq!(advance(at(100), at(97)), at(100));
+        assert_eq!(advance(at(100), at(50)), at(50));
+        let stamp = Stamp { time: at(100), ..Stamp::default() };
+        let head = Head { full: true, stamp, ..Head::default() };
+        assert!(!head.is_overtaken(at(99)) && head.is_overtaken(at(50)));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::{
     BlockDecodingStrategy, FrameDecoder,
@@ -28,6 +29,21 @@ pub(super) struct Stream {
     spare: Sender<Vec<u8>>,
     buffer: Vec<u8>,
     start: usize,
+    /// How long to wait for a block; for ever without.
+    patience: Option<Duration>,
+    /// Bytes that are being passed over, and how many of them were.
+    passing: Option<(u64, u64)>,
+}
+
+/// What came of waiting for bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// They are there.
+    Yes,
+    /// The stream ends before.
+    Ended,
+    /// Patience ended before.
+    NotYet,
 }
 
 impl Stream {
@@ -50,7 +66,13 @@ impl Stream {
             Encoding::Zstd => pump.run(Zstd::new(source), true),
         };
         thread::Builder::new().name("capture reader".to_owned()).spawn(work)?;
-        Ok(Self { blocks, spare, buffer: Vec::new(), start: 0 })
+        let buffer = Vec::new();
+        Ok(Self { blocks, spare, buffer, start: 0, patience: None, passing: None })
+    }
+
+    /// Waits no longer than so long for a block from now on.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = Some(patience);
     }
 
     /// The bytes at hand.
@@ -63,30 +85,47 @@ impl Stream {
         self.start = self.start.saturating_add(count).min(self.buffer.len());
     }
 
-    /// Waits until `count` bytes are at hand. False when the stream ends before.
-    pub(super) fn fill(&mut self, count: usize) -> io::Result<bool> {
+    /// Waits until `count` bytes are at hand.
+    pub(super) fn fill(&mut self, count: usize) -> io::Result<Filled> {
         while self.buffered().len() < count {
-            let Ok(block) = self.blocks.recv() else {
-                return Ok(false);
+            let block = match self.patience {
+                None => self.blocks.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(patience) => self.blocks.recv_timeout(patience),
             };
-            self.append(block?);
+            match block {
+                Ok(block) => self.append(block?),
+                Err(RecvTimeoutError::Timeout) => return Ok(Filled::NotYet),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Filled::Ended),
+            }
         }
-        Ok(true)
+        Ok(Filled::Yes)
     }
 
-    /// Drops the next `count` bytes, at hand or yet to come. False when the stream ends before.
-    pub(super) fn skip(&mut self, mut count: u64) -> io::Result<bool> {
+    /// Drops the next `count` bytes, at hand or yet to come. To be called again, with the same count,
+    /// while they aren't there yet.
+    pub(super) fn skip(&mut self, count: u64) -> io::Result<Filled> {
+        let mut done = self.passing.take().map_or(0, |(_, done)| done);
         loop {
-            let here = (self.buffered().len() as u64).min(count);
+            let here = (self.buffered().len() as u64).min(count - done);
             self.consume(here as usize);
-            count -= here;
-            if count == 0 {
-                return Ok(true);
+            done += here;
+            if done == count {
+                return Ok(Filled::Yes);
             }
-            if !self.fill(1)? {
-                return Ok(false);
+            match self.fill(1)? {
+                Filled::Yes => {}
+                Filled::Ended => return Ok(Filled::Ended),
+                Filled::NotYet => {
+                    self.passing = Some((count, done));
+                    return Ok(Filled::NotYet);
+                }
             }
         }
+    }
+
+    /// The count of a [`Self::skip`] that isn't done.
+    pub(super) fn passing(&self) -> Option<u64> {
+        self.passing.map(|(count, _)| count)
     }
 
     fn append(&mut self, mut block: Vec<u8>) {
@@ -273,11 +312,11 @@ mod tests {
         let mut out = Vec::new();
         loop {
             match stream.fill(1) {
-                Ok(true) => {
+                Ok(Filled::Yes) => {
                     out.extend(stream.buffered());
                     stream.consume(usize::MAX);
                 }
-                Ok(false) => return (out, None),
+                Ok(_) => return (out, None),
                 Err(error) => return (out, Some(error.kind())),
             }
         }
@@ -334,7 +373,7 @@ mod tests {
         let mut stream =
             Stream::spawn(Vec::new(), Box::new(Endless), Encoding::Plain, progress).unwrap();
         for _ in 0..100 {
-            assert!(stream.fill(BLOCK).unwrap());
+            assert_eq!(stream.fill(BLOCK).unwrap(), Filled::Yes);
             stream.consume(BLOCK);
         }
         // Blocks in the channel, one at either end, and the buffered reader's.

@@ -228,7 +228,10 @@ impl Built {
             return;
         }
         let packet = decoded.unwrap();
-        assert_eq!((packet.src.ip(), packet.dst.ip(), packet.ident), (self.src, self.dst, self.ident));
+        assert_eq!(
+            (packet.src.ip(), packet.dst.ip(), packet.ident),
+            (self.src, self.dst, self.ident)
+        );
         assert_eq!(packet.tunnel, None);
         let said = match packet.body {
             Body::Tcp(tcp) => (true, (tcp.src_port, tcp.dst_port), (tcp.seq, tcp.ack, tcp.flags.0)),
