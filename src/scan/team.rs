@@ -339,22 +339,31 @@ impl Worker<'_> {
         })
     }
 
-    /// Reads a batch, for all; false when there is nothing more.
+    /// Reads a batch, for all, unless enough of them are in hand; false when there is nothing more.
     fn read<R>(&self, mut reader: Reader<'_, R>) -> bool
     where
         R: FnMut(&mut Turn<'_>) -> bool,
     {
+        // Only who has the reader fills inboxes. A full one of its own would never be emptied.
+        let is_more = self.inbox.len() >= IN_HAND || self.fill(&mut reader.reading);
+        let back = reader.back.clone();
+        let _ = back.send(reader);
+        is_more
+    }
+
+    fn fill<R>(&self, reading: &mut Reading<'_, R>) -> bool
+    where
+        R: FnMut(&mut Turn<'_>) -> bool,
+    {
         let mut batch = self.unused.try_recv().unwrap_or_default();
-        let is_more = reader.reading.next(&mut batch);
+        let is_more = reading.next(&mut batch);
         if is_more {
             let batch = Arc::new(batch);
             for outbox in &self.outboxes {
                 // Waits for one that lies far behind; fails when that one panicked, and all is over.
-                reader.reading.is_over |= outbox.send(Arc::clone(&batch)).is_err();
+                reading.is_over |= outbox.send(Arc::clone(&batch)).is_err();
             }
         }
-        let back = reader.back.clone();
-        let _ = back.send(reader);
         is_more
     }
 }
