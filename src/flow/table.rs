@@ -1,4 +1,4 @@
-use std::hash::BuildHasher;
+use std::{collections::VecDeque, hash::BuildHasher};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -50,6 +50,8 @@ pub struct Table<V> {
     index: HashTable<Place>,
     slab: Slab<(FlowKey, V)>,
     free: Vec<u32>,
+    /// Those that may go first, the longest so first. Some may be gone by now, or another flow's.
+    spare: VecDeque<u32>,
     hasher: RandomState,
     capacity: usize,
     cursor: usize,
@@ -67,6 +69,7 @@ impl<V> Table<V> {
             index: HashTable::new(),
             slab: Slab::default(),
             free: Vec::new(),
+            spare: VecDeque::new(),
             hasher,
             capacity: capacity.clamp(1, u32::MAX as usize),
             cursor: 0,
@@ -143,6 +146,25 @@ impl<V> Table<V> {
         }
         self.free.push(slot.0);
         Some((key, value))
+    }
+
+    /// Notes that a flow may go before others when room is needed.
+    pub fn spare(&mut self, slot: Slot) {
+        // Those of flows that are gone stay in here, so it needs a bound of its own.
+        if self.spare.len() >= self.capacity {
+            self.spare.pop_front();
+        }
+        self.spare.push_back(slot.0);
+    }
+
+    /// One that was [noted](Self::spare) and is `condemned` still, the one noted first.
+    pub fn next_spare(&mut self, condemned: impl Fn(&V) -> bool) -> Option<Slot> {
+        loop {
+            let slot = Slot(self.spare.pop_front()?);
+            if self.get(slot).is_some_and(&condemned) {
+                return Some(slot);
+            }
+        }
     }
 
     /// Looks at the next `steps` places of an endless walk and gives the first entry that
@@ -301,6 +323,19 @@ mod tests {
         assert_eq!(table.remove(slot), Some((key(5), 5)));
         assert_eq!(table.sweep(7, |&n| n == 5), None);
         assert!(!table.is_full());
+    }
+
+    #[test]
+    fn spare_flows_go_in_the_order_in_which_they_were_noted() {
+        let mut table = Table::new(3);
+        let slots: Vec<_> = (0..3).map(|n| table.insert(key(n), table.hash(&key(n)), n)).collect();
+        for at in [2, 0, 1, 2] {
+            table.spare(slots[at]);
+        }
+        // The first was forgotten, since there can't be as many.
+        assert_eq!(table.next_spare(|&n| n != 1), Some(slots[0]));
+        table.remove(slots[2]);
+        assert_eq!(table.next_spare(|&n| n != 1), None);
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Heard {
         opens.then_some(Opening { client: self.from, isn: self.seq })
     }
 
+    /// True when it may be a connection's last but for stragglers.
+    pub(super) fn closes(&self) -> bool {
+        self.flags.has(TcpFlags::FIN) || self.flags.has(TcpFlags::RST)
+    }
+
     pub(super) fn count(&self, tally: &mut Tally) {
         match self.transport {
             Transport::Tcp => {

@@ -289,8 +289,11 @@ impl Partial {
         if !self.limits.fold || self.counters.evicted < self.thin_from {
             return;
         }
-        let now = self.counters.span.map_or(Timestamp::default(), |(_, last)| last);
-        self.ledger.thin(&self.names, now.minus(RECENT));
+        let (began, now) = self.counters.span.unwrap_or_default();
+        let before = now.minus(RECENT);
+        if before > began {
+            self.ledger.thin(&self.names, before);
+        }
         let eighth = self.limits.connections / 8;
         if self.ledger.len() + eighth > self.limits.connections {
             self.thin_from = self.counters.evicted + eighth as u64;

@@ -45,7 +45,7 @@ impl Sink for Vec<Observation> {
 /// Bounds of a scan's tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Flows open at the same time. Finished and idle ones are dropped first.
+    /// Flows open at the same time. Idle and finished ones are dropped first.
     pub flows: usize,
     /// DNS lookups remembered, and as many addresses.
     pub lookups: usize,
@@ -97,7 +97,7 @@ pub struct Scanner {
 /// Places of the flow table that each new flow pays to look at, for finished flows.
 const SWEEP: usize = 4;
 
-/// Places looked at for a flow to drop when the table is full, or for one that holds much payload.
+/// Places looked at for a flow that holds much payload.
 const EVICTION_SWEEP: usize = 512;
 
 /// Payload from which no flow is worth more than another, in bytes: hellos, certificates and heads in
@@ -179,7 +179,8 @@ impl Scanner {
         let limits = partial.limits;
         let mut table = Table::new(limits.flows);
         for (key, part) in std::mem::take(&mut partial.open) {
-            table.insert(key, table.hash(&key), part);
+            let hash = table.hash(&key);
+            put(&mut table, key, hash, part);
         }
         Self { decoder: partial.decoder.take(), table, partial, limits }
     }
@@ -336,11 +337,21 @@ impl<S: Sink> Seam<'_, S> {
             Some(end) => partial.ended(key, part, Some(end), self.sink),
             None => {
                 Step { table, partial, limits }.make_room(clock, self.sink);
-                let slot = table.insert(key, hash, part);
+                let slot = put(table, key, hash, part);
                 Step { table, partial, limits }.shed(slot, self.sink);
             }
         }
     }
+}
+
+/// Adds what is known of a connection already.
+fn put(table: &mut Table<Part>, key: FlowKey, hash: KeyHash, part: Part) -> Slot {
+    let is_finished = part.is_finished();
+    let slot = table.insert(key, hash, part);
+    if is_finished {
+        table.spare(slot);
+    }
+    slot
 }
 
 /// Interprets a part of a later stretch: nothing comes before it.
@@ -395,8 +406,12 @@ impl Step<'_> {
         let Some(part) = self.table.get_mut(slot) else { return };
         part.tunnel = part.tunnel.or(tunnel);
         let before = part.payload();
+        let may_finish = heard.closes() && !part.is_finished();
         part.hear(key, heard, payload, &mut self.partial.out(sink));
         let after = part.payload();
+        if may_finish && part.is_finished() {
+            self.table.spare(slot);
+        }
         if before != after {
             self.partial.weigh(before, after);
             self.shed(slot, sink);
@@ -473,7 +488,7 @@ impl Step<'_> {
         while self.table.is_full() {
             let slot = self
                 .table
-                .sweep(EVICTION_SWEEP, Part::is_finished)
+                .next_spare(Part::is_finished)
                 .or_else(|| self.table.sweep(1, |_| true))
                 .or_else(|| self.table.sweep(self.limits.flows, |_| true));
             let Some((key, part)) = slot.and_then(|slot| self.table.remove(slot)) else { return };
