@@ -12,11 +12,15 @@ use egress_auditor::{
     source::{InputStats, SourceError, plan},
 };
 
+#[cfg(feature = "live")]
+use egress_auditor::source::SET_BACK;
+
 use super::{Inputs, files::Files, memory};
 #[cfg(feature = "live")]
 use super::{
     live::{LiveArgs, PATIENCE},
     sandbox::SandboxArgs,
+    state::now,
 };
 
 /// What the inputs gave.
@@ -96,6 +100,7 @@ pub(super) fn capture(
     while !stop.load(Ordering::Relaxed) {
         if let Err(error) = rings.turn(PATIENCE, |frame| scanner.push(frame, sink)) {
             errors.push(error);
+        scanner.heed_clock(now().plus(SET_BACK));
             break;
         }
     }
