@@ -278,6 +278,23 @@ fn a_signal_while_a_pipe_is_silent_ends_it_with_the_report() {
 
 #[cfg(unix)]
 #[test]
+fn a_comparison_with_what_was_read_until_a_signal_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (list, pipe) = (folder.path().join("list.txt"), folder.path().join("pipe"));
+    fs::write(&list, "*.example.com:443\n").unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let diff = Silent::start(&["diff", "--allowlist", text(&list), text(&pipe)], folder.path());
+    let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+    writer.write_all(&fs::read(unexpected()).unwrap()).unwrap();
+    let run = diff.end("INT");
+    drop(writer);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let said = "egress-auditor: interrupted: what was seen is what was read until then\n";
+    assert_eq!(run.stderr, said);
+}
+
+#[cfg(unix)]
+#[test]
 fn a_signal_while_standard_input_is_silent_ends_it_with_what_was_read() {
     let folder = tempfile::tempdir().unwrap();
     let stream = fs::read(unexpected()).unwrap();
