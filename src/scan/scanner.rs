@@ -194,7 +194,7 @@ impl Scanner {
     /// How full the tables are.
     pub fn usage(&self) -> Usage {
         let Partial { ledger, names, payload, .. } = &self.partial;
-        let (lookups, addresses) = names.len();
+        let (lookups, addresses) = names.counts();
         let (flows, connections) = (self.table.len(), ledger.len());
         Usage { flows, connections, lookups, addresses, payload: *payload }
     }
