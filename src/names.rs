@@ -217,8 +217,7 @@ impl Knowledge {
     }
 
     /// How many lookups, and how many addresses that have names.
-    #[allow(clippy::len_without_is_empty)] // Two lengths.
-    pub fn len(&self) -> (usize, usize) {
+    pub fn counts(&self) -> (usize, usize) {
         (self.lookups.len(), self.bindings.len())
     }
 

@@ -276,6 +276,58 @@ fn a_signal_while_a_pipe_is_silent_ends_it_with_the_report() {
     }
 }
 
+/// Other blocks alone, without a pause.
+#[cfg(unix)]
+#[test]
+fn a_signal_while_a_pipe_has_no_frames_ends_it_with_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let section = "0a0d0d0a1c0000004d3c2b1a01000000ffffffffffffffff1c000000";
+    let interface = "0100000014000000010000000000040014000000";
+    let bytes = |hex: &str| {
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect::<Vec<_>>()
+    };
+    let (head, block) =
+        (bytes(&format!("{section}{interface}")), bytes("770000000c0000000c000000"));
+    for (number, threads) in ["1", "2"].into_iter().enumerate() {
+        let pipe = folder.path().join(format!("pipe{number}"));
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let audit = Silent::start(&["audit", "--threads", threads, text(&pipe)], folder.path());
+        let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+        writer.write_all(&head).unwrap();
+        let (sent, begun) = std::sync::mpsc::channel();
+        let blocks = block.repeat(10_000);
+        let endless = std::thread::spawn(move || {
+            while writer.write_all(&blocks).is_ok() {
+                let _ = sent.send(());
+            }
+        });
+        // More than can be on the way: it is being read.
+        (0..20).for_each(|_| begun.recv().unwrap());
+        let run = audit.end("INT");
+        endless.join().unwrap();
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(run.stderr.contains("interrupted"), "{}", run.stderr);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_comparison_with_what_was_read_until_a_signal_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (list, pipe) = (folder.path().join("list.txt"), folder.path().join("pipe"));
+    fs::write(&list, "*.example.com:443\n").unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let diff = Silent::start(&["diff", "--allowlist", text(&list), text(&pipe)], folder.path());
+    let mut writer = fs::File::options().write(true).open(&pipe).unwrap();
+    writer.write_all(&fs::read(unexpected()).unwrap()).unwrap();
+    let run = diff.end("INT");
+    drop(writer);
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    let said = "egress-auditor: interrupted: what was seen is what was read until then\n";
+    assert_eq!(run.stderr, said);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_while_standard_input_is_silent_ends_it_with_what_was_read() {

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::{
     EXIT_ERROR, EXIT_FINDINGS, Inputs,
-    read::read,
+    read::{Reading, read},
     site::{SiteArgs, read_text, resolvers},
 };
 
@@ -164,6 +164,17 @@ enum FailOn {
     None,
 }
 
+/// What was seen, by reports and captures.
+#[derive(Default)]
+struct Observed {
+    /// `None` when there are neither.
+    seen: Option<Vec<Seen>>,
+    /// What of the captures couldn't be read.
+    errors: Vec<SourceError>,
+    /// True when the user broke off.
+    interrupted: bool,
+}
+
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let (site, tags) = self.site.load()?;
@@ -188,9 +199,12 @@ impl Args {
             return Ok(self.code(!change.is_empty()));
         }
         let list = self.allowlist.reading.read(&self.allowlist.allowlist, tags.as_ref())?;
-        let (seen, errors) = self.seen(&site)?;
+        let Observed { seen, errors, interrupted } = self.seen(&site)?;
         let found = diff(&site, &Policy::new(&list), seen.as_deref());
         self.write(&found)?;
+        if interrupted {
+            eprintln!("egress-auditor: interrupted: what was seen is what was read until then");
+        }
         for error in &errors {
             eprintln!("egress-auditor: {error}");
         }
@@ -223,25 +237,25 @@ impl Args {
         }
     }
 
-    /// What reports and captures show; `None` when there are neither. Also what of the captures
-    /// couldn't be read.
-    fn seen(&self, site: &Site) -> anyhow::Result<(Option<Vec<Seen>>, Vec<SourceError>)> {
+    /// What reports and captures show.
+    fn seen(&self, site: &Site) -> anyhow::Result<Observed> {
         if self.report.is_empty() && self.captures.is_empty() {
-            return Ok((None, Vec::new()));
+            return Ok(Observed::default());
         }
         let mut seen = Vec::new();
         for report in &self.report {
             seen.extend(load_report(report)?);
         }
         if self.captures.is_empty() {
-            return Ok((Some(seen), Vec::new()));
+            return Ok(Observed { seen: Some(seen), ..Observed::default() });
         }
         let inputs = Inputs::of_files(self.captures.clone());
         let reading = read(&inputs, resolvers(site.profile()), false, &mut ())?;
         // The same form as a report's, so that both ways give the same.
         let destinations = serde_json::to_value(judge(&reading.census, site).destinations)?;
         seen.extend(serde_json::from_value::<Vec<Seen>>(destinations)?);
-        Ok((Some(seen), reading.errors))
+        let Reading { errors, interrupted, .. } = reading;
+        Ok(Observed { seen: Some(seen), errors, interrupted })
     }
 }
 

@@ -23,7 +23,7 @@ const MAX_DESTINATIONS: usize = 50;
 /// What a scrape gets.
 pub(super) fn metrics(
     live: &[LiveStats],
-    tables: &[(Usage, Limits)],
+    tables: &[Option<(Usage, Limits)>],
     report: Option<&Report>,
 ) -> String {
     let mut registry = Registry::with_prefix("egress_auditor");
@@ -75,10 +75,11 @@ fn interfaces(registry: &mut Registry, live: &[LiveStats]) {
 }
 
 /// By ring: each has its own bounds, and the first gets what can't be spread.
-fn fullness(registry: &mut Registry, tables: &[(Usage, Limits)]) {
+fn fullness(registry: &mut Registry, tables: &[Option<(Usage, Limits)>]) {
     let [entries, most, payload, most_payload] =
         [(); 4].map(|()| Family::<Labels, Gauge>::default());
-    for (ring, (usage, limits)) in tables.iter().enumerate() {
+    for (ring, table) in tables.iter().enumerate() {
+        let Some((usage, limits)) = table else { continue };
         let ring = ("ring", ring.to_string());
         for (table, count, limit) in [
             ("flows", usage.flows, limits.flows),
@@ -224,7 +225,8 @@ mod tests {
         let usage = Usage { flows: 5, connections: 4, lookups: 3, addresses: 2, payload: 1 };
         let limits =
             Limits { flows: 50, connections: 40, lookups: 30, payload: 10, ..Limits::default() };
-        metrics(&[live], &[(Usage::default(), limits), (usage, limits)], Some(&report))
+        let tables = [Some((Usage::default(), limits)), None, Some((usage, limits))];
+        metrics(&[live], &tables, Some(&report))
     }
 
     /// OpenMetrics 1.0: metric families, samples, and what counters' names end with.
@@ -264,16 +266,18 @@ mod tests {
             "egress_auditor_undecoded_frames_total{reason=\"not_ip\"} 3",
             "egress_auditor_evicted_total 0",
             "egress_auditor_table_entries{table=\"flows\",ring=\"0\"} 0",
-            "egress_auditor_table_entries{table=\"flows\",ring=\"1\"} 5",
-            "egress_auditor_table_entries_limit{table=\"flows\",ring=\"1\"} 50",
-            "egress_auditor_table_entries{table=\"connections\",ring=\"1\"} 4",
-            "egress_auditor_table_entries{table=\"lookups\",ring=\"1\"} 3",
-            "egress_auditor_table_entries{table=\"addresses\",ring=\"1\"} 2",
-            "egress_auditor_table_entries_limit{table=\"addresses\",ring=\"1\"} 30",
-            "egress_auditor_waiting_payload_bytes{ring=\"1\"} 1",
-            "egress_auditor_waiting_payload_limit_bytes{ring=\"1\"} 10",
+            "egress_auditor_table_entries{table=\"flows\",ring=\"2\"} 5",
+            "egress_auditor_table_entries_limit{table=\"flows\",ring=\"2\"} 50",
+            "egress_auditor_table_entries{table=\"connections\",ring=\"2\"} 4",
+            "egress_auditor_table_entries{table=\"lookups\",ring=\"2\"} 3",
+            "egress_auditor_table_entries{table=\"addresses\",ring=\"2\"} 2",
+            "egress_auditor_table_entries_limit{table=\"addresses\",ring=\"2\"} 30",
+            "egress_auditor_waiting_payload_bytes{ring=\"2\"} 1",
+            "egress_auditor_waiting_payload_limit_bytes{ring=\"2\"} 10",
         ] {
             assert!(text.contains(line), "{line} isn't in\n{text}");
         }
+        // It hasn't begun.
+        assert!(!text.contains("ring=\"1\""), "{text}");
     }
 }

@@ -12,11 +12,15 @@ use egress_auditor::{
     source::{InputStats, SourceError, plan},
 };
 
+#[cfg(feature = "live")]
+use egress_auditor::source::SET_BACK;
+
 use super::{Inputs, files::Files, memory};
 #[cfg(feature = "live")]
 use super::{
     live::{LiveArgs, PATIENCE},
     sandbox::SandboxArgs,
+    state::now,
 };
 
 /// What the inputs gave.
@@ -43,8 +47,10 @@ pub(crate) fn read(
     if inputs.files.is_empty() {
         bail!("nothing to read: name capture files, `-` for standard input, or -i IFACE");
     }
-    memory::keep_freed();
     let plan = plan(&inputs.files);
+    if plan.inputs.iter().all(|input| !input.stream) {
+        memory::keep_freed();
+    }
     for skipped in &plan.skipped {
         eprintln!("egress-auditor: {}: skipped: {}", skipped.path.display(), skipped.reason);
     }
@@ -94,6 +100,7 @@ pub(super) fn capture(
     eprintln!("egress-auditor: capturing on {}; Ctrl-C ends it", args.interface.join(", "));
     let mut errors = Vec::new();
     while !stop.load(Ordering::Relaxed) {
+        scanner.heed_clock(now().plus(SET_BACK));
         if let Err(error) = rings.turn(PATIENCE, |frame| scanner.push(frame, sink)) {
             errors.push(error);
             break;

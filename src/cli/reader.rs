@@ -17,7 +17,7 @@ use egress_auditor::{
     decode::Transport,
     flow::{Endpoint, FlowKey},
     scan::{Census, Limits, Partial, Place, Scanner},
-    source::{Frame, InputStats, LiveStats, Rings, SourceError},
+    source::{Frame, InputStats, LiveStats, Rings, SET_BACK, SourceError},
 };
 
 use super::{
@@ -26,7 +26,7 @@ use super::{
     saved::{Saved, SavedInput},
     shared::Shared,
     state::now,
-    window::{SET_BACK, Window, Windows},
+    window::{Window, Windows},
 };
 
 /// What those who read share.
@@ -73,6 +73,8 @@ struct Look {
     lost: u64,
     /// Up to when all that weren't had come.
     come: Timestamp,
+    /// What the clock said.
+    clock: Timestamp,
 }
 
 /// Sees to the windows.
@@ -176,7 +178,12 @@ impl<'w> Crew<'w> {
                 changed,
                 lead: lead.take(),
                 seen,
-                looked: Look { at: Instant::now(), lost: 0, come: Timestamp::default() },
+                looked: Look {
+                    at: Instant::now(),
+                    lost: 0,
+                    come: Timestamp::default(),
+                    clock: Timestamp::default(),
+                },
                 done: 0,
                 cut: None,
                 pieces: pieces.clone(),
@@ -271,12 +278,15 @@ impl Reader<'_> {
     fn look(&mut self, rings: &Rings) {
         let live = rings.stats();
         let lost = dropped(live.iter().map(|stats| &stats.input));
-        let come = rings.horizon().minus(LATE);
-        let before = std::mem::replace(&mut self.looked, Look { at: Instant::now(), lost, come });
+        let clock = now();
+        // The horizon doesn't go back with a clock that is set back by little.
+        let come = rings.horizon().min(clock).minus(LATE);
+        let look = Look { at: Instant::now(), lost, come, clock };
+        let before = std::mem::replace(&mut self.looked, look);
         if let Some(scanner) = &mut self.scanner
             && lost > before.lost
         {
-            for (from, to) in lost_between(before.come, now(), before.at.elapsed()) {
+            for (from, to) in lost_between(&before, clock, before.at.elapsed()) {
                 scanner.lost(from, to);
             }
         }
@@ -330,8 +340,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Ends the window when the clock was set back: waiting until it has caught up could take hours.
+    /// Ends the window when the clock was set back: waiting until it has caught up could take hours. So
+    /// could idle flows.
     fn heed_clock(&mut self, now: Timestamp) {
+        if let Some(scanner) = &mut self.scanner {
+            scanner.heed_clock(now.plus(SET_BACK));
+        }
         if let Some(lead) = &mut self.lead {
             lead.windows.heed_clock(now);
         }
@@ -372,17 +386,18 @@ impl Reader<'_> {
     }
 }
 
-/// When frames may have been lost since a time, which was so long ago by a clock that isn't set.
+/// When frames may have been lost since a look, which was so long ago by a clock that isn't set.
 fn lost_between(
-    since: Timestamp,
+    look: &Look,
     now: Timestamp,
     ago: Duration,
 ) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-    let until = now.plus(LATE);
-    let set_back = now < since;
+    let (since, until) = (look.come, now.plus(LATE));
+    let set_back = now < look.clock;
     let whole = (!set_back).then_some((since, until));
-    // Before it was set back, and after.
-    let parts = [(since, since.plus(ago + 2 * LATE)), (now.minus(ago + LATE), until)];
+    // Before it was set back, and after. What had come then may be long before what the clock said, when
+    // there is more to read all the time.
+    let parts = [(since, look.clock.plus(ago + LATE)), (now.minus(ago + LATE), until)];
     whole.into_iter().chain(parts.into_iter().filter(move |_| set_back))
 }
 
@@ -537,8 +552,14 @@ mod tests {
     #[test]
     fn lost_frames_are_looked_for_on_both_sides_of_a_clock_set_back() {
         let ago = Duration::from_secs(2);
-        let spans = |since, now| lost_between(at(since), at(now), ago).collect::<Vec<_>>();
-        assert_eq!(spans(100, 102), [(at(100), at(103))]);
-        assert_eq!(spans(100, 50), [(at(100), at(104)), (at(47), at(51))]);
+        let spans = |come, clock, now| {
+            let look = Look { at: Instant::now(), lost: 0, come: at(come), clock: at(clock) };
+            lost_between(&look, at(now), ago).collect::<Vec<_>>()
+        };
+        assert_eq!(spans(100, 101, 103), [(at(100), at(104))]);
+        assert_eq!(spans(100, 101, 50), [(at(100), at(104)), (at(47), at(51))]);
+        // Long after what had come.
+        assert_eq!(spans(100, 130, 132), [(at(100), at(133))]);
+        assert_eq!(spans(100, 130, 110), [(at(100), at(133)), (at(107), at(111))]);
     }
 }

@@ -86,9 +86,9 @@ impl Shared {
         }
     }
 
-    /// How full the tables of each ring's scan are, and their bounds; nothing before the capture began.
-    pub(super) fn tables(&self) -> Vec<(Usage, Limits)> {
-        lock(&self.tables).iter().copied().flatten().collect()
+    /// How full the tables of each ring's scan are, and their bounds; `None` before its capture began.
+    pub(super) fn tables(&self) -> Vec<Option<(Usage, Limits)>> {
+        lock(&self.tables).clone()
     }
 
     /// The report of all that was judged.

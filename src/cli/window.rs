@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use egress_auditor::base::Timestamp;
+use egress_auditor::{base::Timestamp, source::SET_BACK};
 use serde::Serialize;
 
 /// A stretch of capture time.
@@ -17,7 +17,8 @@ pub(crate) struct Window {
 impl Window {
     /// With the one before, if there is one that nothing was said about.
     pub(crate) fn after(self, before: Option<Self>) -> Self {
-        before.map_or(self, |before| Self { start: before.start, ..self })
+        // The clock may have been set back between them.
+        before.map_or(self, |before| Self { start: before.start, end: self.end.max(before.end) })
     }
 }
 
@@ -35,9 +36,6 @@ pub(crate) struct Windows {
     set_back: Option<Timestamp>,
 }
 
-/// A clock that goes back by less is waited for.
-pub(crate) const SET_BACK: Duration = Duration::from_secs(5);
-
 impl Windows {
     pub(crate) fn new(length: Duration) -> Self {
         let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX).max(1);
@@ -49,12 +47,13 @@ impl Windows {
         Duration::from_nanos(self.length)
     }
 
-    /// Takes what the clock says by which frames are stamped. When it was set back, the open window is
-    /// over. To be called much more often than windows end.
+    /// Takes what the clock says by which frames are stamped. When it was set back by more than
+    /// [`SET_BACK`], the open window is over; one that had not begun by then gives way to one that begins
+    /// now. To be called much more often than windows end.
     pub(crate) fn heed_clock(&mut self, now: Timestamp) {
         let before = self.clock.replace(now).filter(|before| now.plus(SET_BACK) < *before);
         let (Some(before), Some(open)) = (before, &mut self.open) else { return };
-        if before < open.start {
+        if self.set_back.is_none() && before < open.start {
             // It was to begin soon.
             *open = Window { start: now, end: boundary(now, self.length) };
         } else {
@@ -222,6 +221,24 @@ mod tests {
         // Closed ahead of its end.
         assert_eq!(windows.close(at(1010)), Some(Window { start: at(1003), end: at(1010) }));
         assert_eq!(cut_by_clock(&mut windows, &[503, 509, 510]), [(503, 510)]);
+    }
+
+    #[test]
+    fn a_clock_set_back_twice_before_the_window_can_be_closed_is_set_back_once() {
+        let mut windows = windows();
+        assert_eq!(cut_by_clock(&mut windows, &[1003, 1004]), []);
+        windows.heed_clock(at(503));
+        windows.heed_clock(at(203));
+        assert_eq!(cut_by_clock(&mut windows, &[204, 209, 210]), [(1003, 1004), (204, 210)]);
+    }
+
+    #[test]
+    fn a_window_with_the_one_before_never_ends_before_it_began() {
+        let window = |start, end| Window { start: at(start), end: at(end) };
+        let (before, last) = (window(1000, 1020), window(500, 510));
+        assert_eq!(last.after(Some(before)), window(1000, 1020));
+        assert_eq!(window(1020, 1030).after(Some(before)), window(1000, 1030));
+        assert_eq!(last.after(None), last);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::decode::{Addr, Transport};
 /// An address and a port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
-    bits: Addr,
+    addr: Addr,
     port: u16,
 }
 
@@ -24,13 +24,13 @@ impl Endpoint {
     /// From an address of a packet and a port.
     #[inline(always)]
     pub const fn at(addr: Addr, port: u16) -> Self {
-        Self { bits: addr, port }
+        Self { addr, port }
     }
 
     /// The address; IPv4-mapped ones as IPv4.
     #[inline]
     pub const fn addr(self) -> IpAddr {
-        self.bits.ip()
+        self.addr.ip()
     }
 
     /// The port.
@@ -40,7 +40,7 @@ impl Endpoint {
 
     #[inline(always)]
     const fn is_above(self, other: Self) -> bool {
-        let (mine, others) = (self.bits.bits(), other.bits.bits());
+        let (mine, others) = (self.addr.bits(), other.addr.bits());
         mine > others || (mine == others && self.port > other.port)
     }
 }
@@ -98,13 +98,13 @@ impl FlowKey {
         let from = if src.is_above(dst) { Side::High } else { Side::Low };
         let ends = [src, dst];
         let (low, high) = (ends[from.index()], ends[from.other().index()]);
-        let (addrs, ports) = ([low.bits, high.bits], [low.port, high.port]);
+        let (addrs, ports) = ([low.addr, high.addr], [low.port, high.port]);
         (Self { addrs, ports, transport }, from)
     }
 
     /// The endpoint on a side.
     pub const fn end(&self, side: Side) -> Endpoint {
-        Endpoint { bits: self.addrs[side.index()], port: self.ports[side.index()] }
+        Endpoint { addr: self.addrs[side.index()], port: self.ports[side.index()] }
     }
 
     /// TCP or UDP.
@@ -136,6 +136,8 @@ impl fmt::Debug for FlowKey {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn end(addr: &str, port: u16) -> Endpoint {
@@ -165,5 +167,20 @@ mod tests {
         assert_eq!(end("::192.0.2.1", 1).to_string(), "[::c000:201]:1");
         assert_eq!(end("192.0.2.1", 1).addr().to_string(), "192.0.2.1");
         assert_eq!(end("fe80::1", 1).to_string(), "[fe80::1]:1");
+    }
+
+    proptest! {
+        #[test]
+        fn an_end_is_above_another_when_it_is_greater(
+            addrs: [IpAddr; 2],
+            ports: [u16; 2],
+            same_addr: bool,
+        ) {
+            let other = addrs[usize::from(!same_addr)];
+            let (a, b) = (Endpoint::new(addrs[0], ports[0]), Endpoint::new(other, ports[1]));
+            prop_assert_eq!(a.is_above(b), a > b);
+            prop_assert_eq!(b.is_above(a), b > a);
+            prop_assert!(!a.is_above(a));
+        }
     }
 }

@@ -195,9 +195,16 @@ impl Scanner {
     /// How full the tables are.
     pub fn usage(&self) -> Usage {
         let Partial { ledger, names, payload, .. } = &self.partial;
-        let (lookups, addresses) = names.len();
+        let (lookups, addresses) = names.counts();
         let (flows, connections) = (self.table.len(), ledger.len());
         Usage { flows, connections, lookups, addresses, payload: *payload }
+    }
+
+    /// Takes note that no frame is from after a time, by the clock that stamps those of a live capture. To
+    /// be called again and again: idle flows are ended by how far the capture has come, which without
+    /// this never goes back, so that a clock that was set back would keep them until it has caught up.
+    pub fn heed_clock(&mut self, latest: Timestamp) {
+        self.partial.clock.heed(latest);
     }
 
     /// Takes note that frames were lost between two times.
@@ -510,4 +517,48 @@ fn observe(from: IpAddr, error: &IcmpError, stamp: Stamp, sink: &mut impl Sink) 
         let quoted = QuotedFlow { ends, transport: quoted.transport };
         Observation::new(stamp, Fact::IcmpError { from, kind, code, quoted })
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::FrameId, source::LinkType};
+
+    /// A UDP datagram without payload, to the discard port, each time on another flow.
+    fn datagram(number: u16, second: u64) -> (Stamp, [u8; 28]) {
+        let mut data = [0; 28];
+        data[0] = 0x45;
+        (data[3], data[8], data[9]) = (28, 64, 17);
+        data[12..16].copy_from_slice(&[10, 0, 0, 1]);
+        data[16..20].copy_from_slice(&[192, 0, 2, 1]);
+        data[20..22].copy_from_slice(&(1024 + number).to_be_bytes());
+        (data[23], data[25]) = (9, 8);
+        let time = Timestamp::from_parts(second, 0);
+        (Stamp { time, frame: FrameId::new(0, u64::from(number) + 1) }, data)
+    }
+
+    #[test]
+    fn idle_flows_end_also_after_the_clock_was_set_back() {
+        const DAY: u64 = 24 * 3600;
+        let mut scanner = Scanner::new(Place::Beginning, Limits::default(), [].into());
+        let push = |scanner: &mut Scanner, number, second, clock| {
+            scanner.heed_clock(Timestamp::from_parts(clock + 5, 0));
+            let (stamp, data) = datagram(number, second);
+            scanner.push(&Frame { stamp, link: LinkType(101), wire_len: 28, data: &data }, &mut ());
+        };
+        for number in 0..600 {
+            push(&mut scanner, number % 10, DAY + 1000, DAY + 1000);
+        }
+        // Read when the clock was set back already.
+        for number in 0..600 {
+            push(&mut scanner, number % 10, DAY + 1000, 1000);
+        }
+        for number in 10..4010 {
+            let second = 1000 + u64::from(number);
+            push(&mut scanner, number, second, second);
+        }
+        let open = scanner.usage().flows;
+        // Without the clock, all of them.
+        assert!((10..2000).contains(&open), "{open}");
+    }
 }

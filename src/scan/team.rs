@@ -15,7 +15,7 @@ use crate::{
 /// unless tables are full: each thread has its part of the bounds.
 ///
 /// Each thread follows its own share of the connections. Who gets which packet is found out in turns:
-/// a thread that has nothing to do decodes the next frames, for all.
+/// a thread with fewer than two batches in hand decodes the next frames, for all.
 pub struct Team {
     router: Router,
     scanners: Vec<Scanner>,

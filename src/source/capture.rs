@@ -37,7 +37,8 @@ pub enum End {
     Complete,
     /// The caller broke off. Reading can go on.
     Stopped,
-    /// Nothing more came for as long as [`Capture::set_patience`] says. Reading can go on.
+    /// Nothing more came for as long as [`Capture::set_patience`] says, or only blocks without frames.
+    /// Reading can go on.
     Waiting,
     /// All frames were handed out, but the last record is cut: the capture is still being written,
     /// or its copy is incomplete. [`InputStats::truncated`] says where.
@@ -94,8 +95,8 @@ impl Capture {
         Ok(Self { path, bytes, cursor, tally: Tally::default(), truncated: None, progress })
     }
 
-    /// Has [`Self::for_each`] wait no longer than this for a pipe that is silent, so that its caller can
-    /// look at what else there is to do.
+    /// Has [`Self::for_each`] wait no longer than this for a pipe that is silent, or tells of no frames, so
+    /// that its caller can look at what else there is to do.
     pub fn set_patience(&mut self, patience: Duration) {
         if let Bytes::Stream(stream) = &mut self.bytes {
             stream.set_patience(patience);
@@ -257,7 +258,7 @@ where
     F: FnMut(Frame<'_>) -> ControlFlow<()>,
 {
     loop {
-        let start = cursor.offset;
+        let (start, frames) = (cursor.offset, tally.frames);
         let outcome = match stream.passing() {
             Some(count) => Ok(Pause::Skip(count)),
             None => drain(stream.buffered(), cursor, tally, &mut on_frame),
@@ -277,8 +278,8 @@ where
             }),
         };
         match more {
-            Ok(Filled::Yes) => {}
-            Ok(Filled::NotYet) => return Ok(End::Waiting),
+            Ok(Filled::Yes) if tally.frames > frames || !stream.has_patience() => {}
+            Ok(Filled::Yes | Filled::NotYet) => return Ok(End::Waiting),
             Ok(Filled::Ended) => return Err(Failure::Damage(Damage::truncated(cursor.offset))),
             Err(cause) => return Err(Failure::of_stream(cursor.offset, cause)),
         }
@@ -581,6 +582,29 @@ mod tests {
         let mut cut = pieces(&bytes[..bytes.len() / 2], &[]).unwrap();
         assert_eq!(read_all(&mut cut).1.unwrap(), End::Truncated);
         assert_eq!(cut.stats().truncated.unwrap().offset, 48);
+    }
+
+    #[test]
+    fn a_stream_without_frames_gives_control_back() {
+        let head = [LE.section(), LE.interface(1, 0, &[])].concat();
+        let (long, short) = (LE.block(0x77, &vec![0; 4 << 20]), LE.block(0x77, &[0; 400]));
+        for blocks in [long, short.repeat(2000)] {
+            let bytes = [&*head, &*blocks, &LE.packet(0, 5, b"behind")].concat();
+            let mut capture = pieces(&bytes, &[100_000; 100]).unwrap();
+            capture.set_patience(Duration::from_secs(60));
+            let (mut waits, mut seen) = (0, Vec::new());
+            let end = loop {
+                let (more, end) = read_all(&mut capture);
+                seen.extend(more);
+                match end.unwrap() {
+                    End::Waiting => waits += 1,
+                    end => break end,
+                }
+            };
+            assert_eq!((seen.len(), end), (1, End::Complete));
+            assert!(waits >= 5, "{waits}");
+            assert_eq!(capture.cursor().offset, bytes.len() as u64);
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ const FILL: u64 = 4 * 2_500_000_000;
 const CHECK: Duration = Duration::from_secs(1);
 
 /// A clock that goes back by more isn't waited for, and no frame is from so far ahead.
-const SET_BACK: Duration = Duration::from_secs(5);
+pub const SET_BACK: Duration = Duration::from_secs(5);
 
 /// How late the kernel may hand over a frame: its time-out, and as much again for a busy machine.
 const LATENESS: Duration = Duration::from_millis(TIMEOUT_MS as u64 * 2);
@@ -191,6 +191,8 @@ impl Rings {
         mut on_frame: impl FnMut(&Frame<'_>),
     ) -> Result<Turn, SourceError> {
         let lately = late(now());
+        // Also while there is always more to read.
+        self.horizon = not_ahead(self.horizon, lately);
         let read = match &mut self.rings[..] {
             [one] => one.read(BATCH, &mut on_frame),
             _ => self.merge(lately, &mut on_frame),
@@ -198,7 +200,7 @@ impl Rings {
         if read >= BATCH {
             return Ok(Turn::More);
         }
-        self.horizon = advance(self.horizon, lately);
+        self.horizon = self.horizon.max(lately);
         if self.checked.elapsed() >= CHECK {
             self.check()?;
         }
@@ -646,9 +648,9 @@ fn now() -> Timestamp {
     Timestamp::from_parts(since.as_secs(), u64::from(since.subsec_nanos()))
 }
 
-/// The horizon, at a later look at the clock.
-fn advance(horizon: Timestamp, lately: Timestamp) -> Timestamp {
-    if lately.plus(SET_BACK) < horizon { lately } else { horizon.max(lately) }
+/// The horizon, unless a later look at the clock shows that it was set back.
+fn not_ahead(horizon: Timestamp, lately: Timestamp) -> Timestamp {
+    if lately.plus(SET_BACK) < horizon { lately } else { horizon }
 }
 
 fn late(now: Timestamp) -> Timestamp {
@@ -672,9 +674,9 @@ mod tests {
     #[test]
     fn nobody_waits_for_a_clock_that_was_set_back() {
         let at = |seconds| Timestamp::from_parts(seconds, 0);
-        assert_eq!(advance(at(100), at(101)), at(101));
-        assert_eq!(advance(at(100), at(97)), at(100));
-        assert_eq!(advance(at(100), at(50)), at(50));
+        assert_eq!(not_ahead(at(100), at(101)), at(100));
+        assert_eq!(not_ahead(at(100), at(97)), at(100));
+        assert_eq!(not_ahead(at(100), at(50)), at(50));
         let stamp = Stamp { time: at(100), ..Stamp::default() };
         let head = Head { full: true, stamp, ..Head::default() };
         assert!(!head.is_overtaken(at(99)) && head.is_overtaken(at(50)));

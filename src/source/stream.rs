@@ -70,9 +70,14 @@ impl Stream {
         Ok(Self { blocks, spare, buffer, start: 0, patience: None, passing: None })
     }
 
-    /// Waits no longer than so long for a block from now on.
+    /// Waits no longer than so long for a block from now on, and passes over no more than one at a time.
     pub(super) fn set_patience(&mut self, patience: Duration) {
         self.patience = Some(patience);
+    }
+
+    /// True when its reader is to get control back now and then.
+    pub(super) fn has_patience(&self) -> bool {
+        self.patience.is_some()
     }
 
     /// The bytes at hand.
@@ -113,9 +118,9 @@ impl Stream {
                 return Ok(Filled::Yes);
             }
             match self.fill(1)? {
-                Filled::Yes => {}
+                Filled::Yes if !self.has_patience() => {}
                 Filled::Ended => return Ok(Filled::Ended),
-                Filled::NotYet => {
+                Filled::Yes | Filled::NotYet => {
                     self.passing = Some((count, done));
                     return Ok(Filled::NotYet);
                 }
