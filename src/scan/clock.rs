@@ -26,10 +26,12 @@ impl Default for Clock {
 
 impl Clock {
     /// Is told that no frame is from after a time, until it is told another one. Frames that are were
-    /// stamped before the clock was set back.
-    pub(super) fn heed(&mut self, latest: Timestamp) {
+    /// stamped before the clock was set back. True when that sets this one back, too.
+    pub(super) fn heed(&mut self, latest: Timestamp) -> bool {
+        let is_set_back = latest < self.now;
         self.now = self.now.min(latest);
         self.latest = latest;
+        is_set_back
     }
 
     /// Takes the next frame's time; gives the clock's.

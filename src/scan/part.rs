@@ -197,6 +197,12 @@ impl Part {
         clock.is_beyond(self.last.max(self.clock), over_limit(self.transport))
     }
 
+    /// The clock was set back to a time: by it, nothing was seen later.
+    pub(super) fn set_back(&mut self, latest: Timestamp) {
+        self.last = self.last.min(latest);
+        self.clock = self.clock.min(latest);
+    }
+
     /// Notes when a packet that belongs to it came.
     pub(super) fn go_on(&mut self, clock: Timestamp) {
         self.clock = clock;

@@ -204,7 +204,9 @@ impl Scanner {
     /// be called again and again: idle flows are ended by how far the capture has come, which without
     /// this never goes back, so that a clock that was set back would keep them until it has caught up.
     pub fn heed_clock(&mut self, latest: Timestamp) {
-        self.partial.clock.heed(latest);
+        if self.partial.clock.heed(latest) {
+            self.table.values_mut().for_each(|part| part.set_back(latest));
+        }
     }
 
     /// Takes note that frames were lost between two times.
