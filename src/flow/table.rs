@@ -50,8 +50,9 @@ pub struct Table<V> {
     index: HashTable<Place>,
     slab: Slab<(FlowKey, V)>,
     free: Vec<u32>,
-    /// Those that may go first, the longest so first. Some may be gone by now, or another flow's.
-    spare: VecDeque<u32>,
+    /// Flows that may go before others, in the order in which that was said. Some may be gone by now, or
+    /// their slots another one's.
+    retired: VecDeque<u32>,
     hasher: RandomState,
     capacity: usize,
     cursor: usize,
@@ -69,7 +70,7 @@ impl<V> Table<V> {
             index: HashTable::new(),
             slab: Slab::default(),
             free: Vec::new(),
-            spare: VecDeque::new(),
+            retired: VecDeque::new(),
             hasher,
             capacity: capacity.clamp(1, u32::MAX as usize),
             cursor: 0,
@@ -148,19 +149,19 @@ impl<V> Table<V> {
         Some((key, value))
     }
 
-    /// Notes that a flow may go before others when room is needed.
-    pub fn spare(&mut self, slot: Slot) {
-        // Those of flows that are gone stay in here, so it needs a bound of its own.
-        if self.spare.len() >= self.capacity {
-            self.spare.pop_front();
+    /// Says that a flow may go before others when room is needed.
+    pub fn retire(&mut self, slot: Slot) {
+        // Slots of flows that are gone stay in here, so it needs a bound of its own.
+        if self.retired.len() >= self.capacity {
+            self.retired.pop_front();
         }
-        self.spare.push_back(slot.0);
+        self.retired.push_back(slot.0);
     }
 
-    /// One that was [noted](Self::spare) and is `condemned` still, the one noted first.
-    pub fn next_spare(&mut self, condemned: impl Fn(&V) -> bool) -> Option<Slot> {
+    /// The first that was [retired](Self::retire) and is still `condemned`.
+    pub fn next_retired(&mut self, condemned: impl Fn(&V) -> bool) -> Option<Slot> {
         loop {
-            let slot = Slot(self.spare.pop_front()?);
+            let slot = Slot(self.retired.pop_front()?);
             if self.get(slot).is_some_and(&condemned) {
                 return Some(slot);
             }
@@ -326,16 +327,16 @@ mod tests {
     }
 
     #[test]
-    fn spare_flows_go_in_the_order_in_which_they_were_noted() {
+    fn retired_flows_go_first_one_after_the_other() {
         let mut table = Table::new(3);
         let slots: Vec<_> = (0..3).map(|n| table.insert(key(n), table.hash(&key(n)), n)).collect();
         for at in [2, 0, 1, 2] {
-            table.spare(slots[at]);
+            table.retire(slots[at]);
         }
         // The first was forgotten, since there can't be as many.
-        assert_eq!(table.next_spare(|&n| n != 1), Some(slots[0]));
+        assert_eq!(table.next_retired(|&n| n != 1), Some(slots[0]));
         table.remove(slots[2]);
-        assert_eq!(table.next_spare(|&n| n != 1), None);
+        assert_eq!(table.next_retired(|&n| n != 1), None);
     }
 
     #[test]

@@ -358,7 +358,7 @@ fn put(table: &mut Table<Part>, key: FlowKey, hash: KeyHash, part: Part) -> Slot
     let is_finished = part.is_finished();
     let slot = table.insert(key, hash, part);
     if is_finished {
-        table.spare(slot);
+        table.retire(slot);
     }
     slot
 }
@@ -419,7 +419,7 @@ impl Step<'_> {
         part.hear(key, heard, payload, &mut self.partial.out(sink));
         let after = part.payload();
         if may_finish && part.is_finished() {
-            self.table.spare(slot);
+            self.table.retire(slot);
         }
         if before != after {
             self.partial.weigh(before, after);
@@ -497,7 +497,7 @@ impl Step<'_> {
         while self.table.is_full() {
             let slot = self
                 .table
-                .next_spare(Part::is_finished)
+                .next_retired(Part::is_finished)
                 .or_else(|| self.table.sweep(1, |_| true))
                 .or_else(|| self.table.sweep(self.limits.flows, |_| true));
             let Some((key, part)) = slot.and_then(|slot| self.table.remove(slot)) else { return };
