@@ -165,7 +165,7 @@ impl Router {
         let clock = self.clock.tick(frame.stamp.time);
         let payload = batch.span(payload);
         let share = hash.share(self.shares.get());
-        batch.packets[share].add(Parcel { hash, clock, payload, delivery });
+        batch.packets[share].push(Parcel { hash, clock, payload, delivery });
     }
 }
 
@@ -204,15 +204,7 @@ struct Batch {
     /// Payload that doesn't lie in the backing.
     arena: Vec<u8>,
     /// For each share in the order of the frames.
-    packets: Vec<Parcels>,
-}
-
-/// Parcels, of which the first are in use. The others were, in an earlier turn, and are written over:
-/// one is put together where it stays.
-#[derive(Default)]
-struct Parcels {
-    all: Vec<Parcel>,
-    used: usize,
+    packets: Vec<Vec<Parcel>>,
 }
 
 /// A packet on its way to its connection.
@@ -237,8 +229,8 @@ impl Batch {
     fn clear(&mut self, shares: usize) {
         (self.frames, self.bytes, self.span, self.backing) = (0, 0, None, None);
         self.arena.clear();
-        self.packets.resize_with(shares, Parcels::default);
-        self.packets.iter_mut().for_each(|parcels| parcels.used = 0);
+        self.packets.resize_with(shares, Vec::new);
+        self.packets.iter_mut().for_each(Vec::clear);
     }
 
     fn span(&mut self, bytes: &[u8]) -> Span {
@@ -263,25 +255,10 @@ impl Batch {
     }
 }
 
-impl Parcels {
-    #[inline(always)]
-    fn add(&mut self, parcel: Parcel) {
-        match self.all.get_mut(self.used) {
-            Some(place) => *place = parcel,
-            None => self.all.push(parcel),
-        }
-        self.used += 1;
-    }
-
-    fn used(&self) -> &[Parcel] {
-        &self.all[..self.used]
-    }
-}
-
 impl Scanner {
     fn take(&mut self, batch: &Batch, share: usize) {
         self.extend(batch.span);
-        let packets = batch.packets[share].used();
+        let packets = &batch.packets[share];
         for (at, Parcel { hash, clock, payload, delivery }) in packets.iter().enumerate() {
             if let Some(next) = packets.get(at + AHEAD) {
                 self.prefetch(next.hash);
