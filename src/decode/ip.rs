@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{
     Addr, Body, Packet, Tunnel, Undecoded,
     fragment::Fragment,
-    headers::{self, Extension, FragmentHeader, Ipv4Header},
+    headers::{self, Extension, FragmentHeader},
     icmp, link,
     span::{Span, be16},
     transport, tunnel,
@@ -23,10 +23,10 @@ pub(super) fn any(span: Span<'_>, path: Path) -> Walk<'_> {
 /// An IPv4 packet (RFC 791).
 #[inline]
 pub(super) fn v4(span: Span<'_>, path: Path) -> Walk<'_> {
-    let header = match plain_v4(span.here) {
-        Some(header) => header,
-        None => headers::ipv4(span.here)?,
-    };
+    if let Some((protocol, rest, head)) = plain_v4(span, path) {
+        return payload(protocol, rest, head);
+    }
+    let header = headers::ipv4(span.here)?;
     // A total length of 0 is left by segmentation offload: all that was captured is the packet.
     let total_len = match header.total_len {
         0 => span.len,
@@ -49,9 +49,31 @@ pub(super) fn v4(span: Span<'_>, path: Path) -> Walk<'_> {
 /// An IPv6 packet (RFC 8200).
 #[inline]
 pub(super) fn v6(span: Span<'_>, path: Path) -> Walk<'_> {
+    let (protocol, rest, head) = header_v6(span, path)?;
+    payload(protocol, rest, head)
+}
+
+/// The payload's protocol and the payload of an IPv4 packet that isn't a fragment and has neither
+/// options nor an unusual length.
+#[inline(always)]
+pub(super) fn plain_v4(span: Span<'_>, path: Path) -> Option<(u8, Span<'_>, Head)> {
+    let h = span.here.first_chunk::<20>()?;
+    let total_len = usize::from(be16(h[2], h[3]));
+    let fragmented = be16(h[6], h[7]) & 0x3fff != 0;
+    if h[0] != 0x45 || fragmented || total_len < 20 {
+        return None;
+    }
+    let address = |at: usize| IpAddr::from([h[at], h[at + 1], h[at + 2], h[at + 3]]);
+    let head = Head { src: address(12), dst: address(16), ident: be16(h[4], h[5]), path };
+    Some((h[9], span.claim(total_len).skip(20)?, head))
+}
+
+/// What follows an IPv6 header, and its protocol.
+#[inline(always)]
+pub(super) fn header_v6(span: Span<'_>, path: Path) -> Result<(u8, Span<'_>, Head), Undecoded> {
     let (header, rest) = span.take::<40>().ok_or(Undecoded::TruncatedIp)?;
     if header[0] >> 4 != 6 {
-        return Err(Undecoded::BadIpHeader.into());
+        return Err(Undecoded::BadIpHeader);
     }
     // Length 0 is a jumbogram (RFC 2675) or left by segmentation offload.
     let rest = match be16(header[4], header[5]) {
@@ -64,7 +86,7 @@ pub(super) fn v6(span: Span<'_>, path: Path) -> Walk<'_> {
         IpAddr::V6(Ipv6Addr::from(octets))
     };
     let head = Head { src: address(8), dst: address(24), ident: 0, path };
-    payload(header[6], rest, head)
+    Ok((header[6], rest, head))
 }
 
 /// What an IP packet carries, through its extension headers.
@@ -94,22 +116,6 @@ pub(super) mod protocol {
 
 /// Extension headers in a row that are read over. Nodes limit them to 8 (RFC 8504 section 5.3).
 pub(super) const MAX_EXTENSIONS: usize = 16;
-
-/// An IPv4 header without options that isn't a fragment's.
-#[inline(always)]
-fn plain_v4(bytes: &[u8]) -> Option<Ipv4Header> {
-    let h = bytes.first_chunk::<20>()?;
-    let fragmented = be16(h[6], h[7]) & 0x3fff != 0;
-    (h[0] == 0x45 && !fragmented).then_some(Ipv4Header {
-        len: 20,
-        total_len: be16(h[2], h[3]).into(),
-        ident: be16(h[4], h[5]),
-        protocol: h[9],
-        src: [h[12], h[13], h[14], h[15]],
-        dst: [h[16], h[17], h[18], h[19]],
-        fragment: None,
-    })
-}
 
 #[inline(never)]
 fn rare_payload<'a>(mut protocol: u8, mut span: Span<'a>, head: Head) -> Walk<'a> {

@@ -3,7 +3,7 @@
 //!
 //! One walk from the outside in, a file for each kind of header: `link` (and `wlan`) finds the
 //! network layer, `ip` finds the transport, `transport` and `icmp` finish, and `tunnel` starts
-//! again at what an encapsulation carries. `fragment` keeps the pieces of datagrams until they are
+//! again at what an encapsulation carries. Most frames need none of that: `plain`. `fragment` keeps the pieces of datagrams until they are
 //! whole, `inflate` unpacks. Every length is checked against what was captured; none is trusted.
 
 mod fragment;
@@ -13,6 +13,7 @@ mod inflate;
 mod ip;
 mod link;
 mod packet;
+mod plain;
 mod span;
 mod transport;
 mod tunnel;
@@ -22,7 +23,10 @@ mod wlan;
 
 use std::mem;
 
-use crate::{base::Timestamp, source::Frame};
+use crate::{
+    base::Timestamp,
+    source::{Frame, LinkType},
+};
 use fragment::{Datagram, Reassembly};
 use inflate::Inflater;
 use span::Span;
@@ -75,13 +79,12 @@ impl Decoder {
     ///
     /// # Errors
     /// The reason why there is no packet; to be counted, never fatal.
-    #[inline]
+    #[inline(always)]
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Packet<'a>, Undecoded> {
         let span = Span::new(frame.data, frame.wire_len);
-        match link::frame(frame.link, span, Path::OUTSIDE) {
-            Ok(packet) => Ok(packet),
-            Err(Stop::Undecoded(reason)) => Err(reason),
-            Err(stop) => self.resume(stop, frame.stamp.time),
+        match plain::packet(frame.link, span) {
+            Some(packet) => Ok(packet),
+            None => self.walk(frame.link, span, frame.stamp.time),
         }
     }
 
@@ -89,6 +92,21 @@ impl Decoder {
     /// fragments were counted as [`Undecoded::FragmentHeld`] when they came.
     pub fn incomplete_datagrams(&self) -> u64 {
         self.reassembly.incomplete()
+    }
+
+    /// Reads one header after the other, whatever they are.
+    #[inline(never)]
+    fn walk<'a>(
+        &'a mut self,
+        link: LinkType,
+        span: Span<'a>,
+        now: Timestamp,
+    ) -> Result<Packet<'a>, Undecoded> {
+        match link::frame(link, span, Path::OUTSIDE) {
+            Ok(packet) => Ok(packet),
+            Err(Stop::Undecoded(reason)) => Err(reason),
+            Err(stop) => self.resume(stop, now),
+        }
     }
 
     /// Goes on where a walk stopped, with bytes that aren't the frame's.
@@ -145,7 +163,7 @@ impl Default for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::Stamp, source::LinkType};
+    use crate::base::Stamp;
     use inflate::tests::deflate;
 
     const DEFLATE: u16 = 2;

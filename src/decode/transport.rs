@@ -36,29 +36,45 @@ pub(super) fn tcp(span: Span<'_>, head: Head) -> Walk<'_> {
 /// A UDP datagram (RFC 768), or what the tunnel that it is part of carries.
 #[inline(always)]
 pub(super) fn udp(span: Span<'_>, head: Head) -> Walk<'_> {
-    let Some((h, rest)) = span.take::<8>() else {
-        return Err(Undecoded::TruncatedTransport.into());
-    };
-    // The field may say less than the IP header leaves, and 0 when it can't say it (RFC 2675).
-    let rest = match usize::from(be16(h[4], h[5])) {
-        0 => rest,
-        n if n < 8 => return Err(Undecoded::BadTransportHeader.into()),
-        n => rest.claim((n - 8).min(rest.len)),
-    };
-    let (src_port, dst_port) = (be16(h[0], h[1]), be16(h[2], h[3]));
+    let (src_port, dst_port, rest) = udp_header(span)?;
     match tunnel::in_udp(src_port, dst_port, rest, head.path) {
         Some(Ok(inner)) => return Ok(inner),
         Some(Err(stop @ (Stop::Fragment(_) | Stop::Compressed(_)))) => return Err(stop),
         Some(Err(Stop::Undecoded(_))) | None => {}
     }
+    Ok(datagram(src_port, dst_port, rest, head))
+}
+
+/// A UDP datagram; `None` when it may be part of a tunnel, or is wrong.
+#[inline(always)]
+pub(super) fn plain_udp(span: Span<'_>, head: Head) -> Option<Packet<'_>> {
+    let (src_port, dst_port, rest) = udp_header(span).ok()?;
+    (!tunnel::may_be_in_udp(src_port, dst_port)).then(|| datagram(src_port, dst_port, rest, head))
+}
+
+/// Source port, destination port and payload.
+#[inline(always)]
+fn udp_header(span: Span<'_>) -> Result<(u16, u16, Span<'_>), Undecoded> {
+    let (h, rest) = span.take::<8>().ok_or(Undecoded::TruncatedTransport)?;
+    // The field may say less than the IP header leaves, and 0 when it can't say it (RFC 2675).
+    let rest = match usize::from(be16(h[4], h[5])) {
+        0 => rest,
+        n if n < 8 => return Err(Undecoded::BadTransportHeader),
+        n => rest.claim((n - 8).min(rest.len)),
+    };
+    Ok((be16(h[0], h[1]), be16(h[2], h[3]), rest))
+}
+
+#[inline(always)]
+fn datagram<'a>(src_port: u16, dst_port: u16, rest: Span<'a>, head: Head) -> Packet<'a> {
     let udp = Udp { src_port, dst_port, payload_len: wire_len(rest.len), payload: rest.here };
-    Ok(Packet {
+    Packet {
         src: Addr::new(head.src),
         dst: Addr::new(head.dst),
         ident: head.ident,
         tunnel: head.path.tunnel,
         body: Body::Udp(udp),
-    })
+    }
 }
 
 fn wire_len(len: usize) -> u32 {

@@ -26,6 +26,12 @@ pub(super) fn in_udp<'a>(src: u16, dst: u16, span: Span<'a>, path: Path) -> Opti
     }
 }
 
+/// True for the ports of the tunnels that [`in_udp`] knows.
+#[inline(always)]
+pub(super) fn may_be_in_udp(src: u16, dst: u16) -> bool {
+    matches!((src, dst), (_, 4789 | 8472 | 4790 | 6081) | (2152 | 3544, _) | (_, 2152 | 3544))
+}
+
 /// GRE: version 0 (RFC 2784, RFC 2890, NVGRE, ERSPAN), or version 1 of PPTP (RFC 2637 section 4.1).
 pub(super) fn gre<'a>(span: Span<'a>, head: Head) -> Walk<'a> {
     const CHECKSUM: u16 = 0x8000;

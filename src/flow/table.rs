@@ -97,20 +97,26 @@ impl<V> Table<V> {
         KeyHash::new(&self.hasher, key)
     }
 
+    /// Finds a flow by its key and that one's hash, where it probably is or elsewhere.
+    #[inline(always)]
+    pub fn find_near(&self, key: &FlowKey, hash: KeyHash, likely: Option<Slot>) -> Option<Slot> {
+        likely.filter(|slot| self.is_at(slot.0, key)).or_else(|| self.find(key, hash))
+    }
+
     /// Finds a flow by its key and that one's hash.
-    #[inline]
     pub fn find(&self, key: &FlowKey, hash: KeyHash) -> Option<Slot> {
         let place = place(hash, 0);
         let is_it = |other: &Place| other.hash == place.hash && self.is_at(other.slot, key);
         self.index.find(place.index_hash(), is_it).map(|place| Slot(place.slot))
     }
 
-    /// Brings the flow that probably has this hash into the cache.
-    pub fn prefetch(&self, hash: KeyHash) {
+    /// Brings the flow that probably has this hash into the cache; says where it is.
+    #[inline(always)]
+    pub fn prefetch(&self, hash: KeyHash) -> Option<Slot> {
         let place = place(hash, 0);
-        if let Some(place) = self.index.find(place.index_hash(), |p| p.hash == place.hash) {
-            prefetch(self.slab.at(place.slot as usize));
-        }
+        let found = self.index.find(place.index_hash(), |p| p.hash == place.hash)?;
+        prefetch(self.slab.at(found.slot as usize));
+        Some(Slot(found.slot))
     }
 
     /// Adds a flow that isn't there yet. The caller makes room first when the table is full.

@@ -2,11 +2,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    base::Stamp,
-    decode::{IcmpError, TcpFlags},
-    flow::Side,
-};
+use crate::{base::Stamp, decode::TcpFlags, flow::Side};
 
 /// How often something happened, and the first and last time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +133,7 @@ impl Tally {
     }
 
     /// Counts a TCP segment that `from` sent.
+    #[inline(always)]
     pub fn tcp(&mut self, from: Side, stamp: Stamp, seq: u32, flags: TcpFlags, payload_len: u32) {
         let side = self.packet(from, stamp, payload_len);
         if flags.has(TcpFlags::SYN) {
@@ -144,7 +141,8 @@ impl Tally {
             let mark = if flags.has(TcpFlags::ACK) { &mut side.syn_ack } else { &mut side.syn };
             mark.add(stamp);
         } else if flags.has(TcpFlags::ACK) && !flags.has(TcpFlags::RST) {
-            side.last_ack = side.last_ack.max(Some(stamp));
+            let last = side.last_ack.get_or_insert(stamp);
+            *last = stamp.max(*last);
         }
         if flags.has(TcpFlags::FIN) {
             side.fin.add(stamp);
@@ -167,12 +165,11 @@ impl Tally {
         side.bytes = side.bytes.saturating_add(u64::from(payload_len));
     }
 
-    /// Notes an ICMP error about a packet that `about` sent. Only "unreachable" ones are kept.
-    pub fn icmp(&mut self, about: Side, stamp: Stamp, from: IpAddr, error: &IcmpError) {
-        self.touch(stamp);
-        if error.is_unreachable() && self.icmp.as_ref().is_none_or(|seen| stamp < seen.stamp) {
-            let IcmpError { v6, kind, code, .. } = *error;
-            self.icmp = Some(Box::new(IcmpSeen { stamp, about, from, v6, kind, code }));
+    /// Notes an ICMP error about a packet. Only "unreachable" ones are kept.
+    pub fn icmp(&mut self, error: &IcmpSeen, is_unreachable: bool) {
+        self.touch(error.stamp);
+        if is_unreachable && self.icmp.as_ref().is_none_or(|seen| error.stamp < seen.stamp) {
+            self.icmp = Some(Box::new(*error));
         }
     }
 
@@ -199,6 +196,7 @@ impl Tally {
         }
     }
 
+    #[inline(always)]
     fn packet(&mut self, from: Side, stamp: Stamp, payload_len: u32) -> &mut SideTally {
         self.touch(stamp);
         let side = &mut self.sides[from.index()];
@@ -210,19 +208,19 @@ impl Tally {
         side
     }
 
-    #[inline]
+    #[inline(always)]
     fn touch(&mut self, stamp: Stamp) {
         widen(&mut self.first, &mut self.last, stamp);
     }
 }
 
 /// Includes a stamp between the first and the last. Mostly it's the last.
-#[inline]
+#[inline(always)]
 fn widen(first: &mut Stamp, last: &mut Stamp, stamp: Stamp) {
-    if stamp > *last {
+    if stamp.time > last.time || stamp > *last {
         *last = stamp;
     }
-    if stamp < *first {
+    if stamp.time <= first.time && stamp < *first {
         *first = stamp;
     }
 }

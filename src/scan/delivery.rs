@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use crate::{
     base::Stamp,
     decode::{Body, IcmpError, Packet, Transport, Tunnel},
-    flow::{Endpoint, FlowKey, Side},
+    flow::{Endpoint, FlowKey, IcmpSeen},
     scan::heard::Heard,
 };
 
@@ -18,8 +18,8 @@ pub(super) struct Delivery {
 pub(super) enum What {
     /// One of its packets.
     Heard { heard: Heard, tunnel: Option<Tunnel> },
-    /// An ICMP error that `from` sent about a packet of the side `about`.
-    Error { about: Side, stamp: Stamp, from: IpAddr, error: IcmpError },
+    /// An ICMP error about one of its packets.
+    Error { seen: IcmpSeen, is_unreachable: bool },
 }
 
 impl Delivery {
@@ -55,6 +55,8 @@ impl Delivery {
         let src = Endpoint::new(quoted.src, quoted.src_port);
         let dst = Endpoint::new(quoted.dst, quoted.dst_port);
         let (key, about) = FlowKey::new(quoted.transport, src, dst);
-        Self { key, what: What::Error { about, stamp, from, error } }
+        let IcmpError { v6, kind, code, .. } = error;
+        let seen = IcmpSeen { stamp, about, from, v6, kind, code };
+        Self { key, what: What::Error { seen, is_unreachable: error.is_unreachable() } }
     }
 }

@@ -47,6 +47,7 @@ impl Heard {
         self.flags.has(TcpFlags::FIN) || self.flags.has(TcpFlags::RST)
     }
 
+    #[inline(always)]
     pub(super) fn count(&self, tally: &mut Tally) {
         match self.transport {
             Transport::Tcp => {
@@ -69,6 +70,7 @@ impl Heard {
 
     /// Equal for two copies of one packet. A retransmission has another identification, or comes
     /// later.
+    #[inline(always)]
     fn fingerprint(&self, bytes: &[u8]) -> u32 {
         let base = u64::from(self.ident) << 32 | u64::from(self.payload_len);
         let words = match self.transport {
@@ -104,8 +106,8 @@ pub(super) struct Recent {
     prints: [u32; Recent::LEN],
     /// Capture time of each, in units of 2^20 ns (about 1 ms).
     times: [u32; Recent::LEN],
+    /// Where the next goes; beyond the places once, after that, all are taken.
     next: u8,
-    filled: u8,
 }
 
 impl Recent {
@@ -117,17 +119,23 @@ impl Recent {
     const WINDOW: u32 = 20;
 
     /// True when the packet is a copy of a remembered one. Remembers it.
+    #[inline(always)]
     pub(super) fn is_copy(&mut self, heard: &Heard, bytes: &[u8]) -> bool {
         let (print, time) = (heard.fingerprint(bytes), units(heard.stamp.time));
         // All are compared, several at once: that takes less time than to stop at the first.
-        let mut copies = 0;
-        for (at, (known, then)) in self.prints.iter().zip(&self.times).enumerate() {
-            let is_copy = *known == print && time.wrapping_sub(*then) <= Self::WINDOW;
-            copies |= u32::from(is_copy) << at;
-        }
-        let copies = copies & ((1 << self.filled) - 1);
+        let is_known = self.prints.iter().fold(false, |any, known| any | (*known == print));
+        let is_copy = is_known && self.is_late(print, time);
         self.remember(print, time);
-        copies != 0
+        is_copy
+    }
+
+    /// True when the print was remembered a little while ago.
+    #[inline(never)]
+    fn is_late(&self, print: u32, time: u32) -> bool {
+        let known = self.prints.iter().zip(&self.times).take(self.next.into());
+        known
+            .into_iter()
+            .any(|(known, then)| *known == print && time.wrapping_sub(*then) <= Self::WINDOW)
     }
 
     /// Remembers a packet whatever it is.
@@ -136,11 +144,11 @@ impl Recent {
     }
 
     fn remember(&mut self, print: u32, time: u32) {
-        let at = usize::from(self.next) % Self::LEN;
+        const LEN: u8 = Recent::LEN as u8;
+        let at = usize::from(self.next % LEN);
         self.prints[at] = print;
         self.times[at] = time;
-        self.next = (self.next + 1) % Self::LEN as u8;
-        self.filled = self.filled.saturating_add(1).min(Self::LEN as u8);
+        self.next = if self.next == 2 * LEN - 1 { LEN } else { self.next + 1 };
     }
 }
 

@@ -1,12 +1,12 @@
-use std::{mem::size_of, net::IpAddr, time::Duration};
+use std::{mem::size_of, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     base::{Stamp, Timestamp},
-    decode::{IcmpError, Transport, Tunnel},
+    decode::{Transport, Tunnel},
     extract::Facts,
-    flow::{BUDGET, FlowKey, Side, Tally},
+    flow::{BUDGET, FlowKey, IcmpSeen, Side, Tally},
     scan::{
         Repeats, Sink,
         heard::{Heard, Recent},
@@ -204,8 +204,11 @@ impl Part {
     }
 
     /// Notes when a packet that belongs to it came.
-    pub(super) fn go_on(&mut self, clock: Timestamp) {
+    pub(super) fn go_on(&mut self, clock: Timestamp, opening: Option<Opening>) {
         self.clock = clock;
+        if opening.is_some() {
+            self.opening = self.opening.or(opening);
+        }
     }
 
     /// True when both sides have closed, or one has reset: at most stragglers will come.
@@ -246,15 +249,16 @@ impl Part {
         }
     }
 
-    /// Notes an ICMP error about a packet that `about` sent.
-    pub(super) fn icmp(&mut self, about: Side, stamp: Stamp, from: IpAddr, error: &IcmpError) {
-        self.last = stamp.time;
+    /// Notes an ICMP error about a packet of this connection.
+    pub(super) fn icmp(&mut self, error: &IcmpSeen, is_unreachable: bool) {
+        self.last = error.stamp.time;
         if !self.given_up {
-            self.tally.icmp(about, stamp, from, error);
+            self.tally.icmp(error, is_unreachable);
         }
     }
 
     /// Counts and reads a packet that is no copy.
+    #[inline(always)]
     fn take<S: Sink>(&mut self, key: &FlowKey, heard: &Heard, bytes: &[u8], out: &mut Out<'_, S>) {
         if self.given_up {
             return heard.count_unread(&mut self.tally);

@@ -319,9 +319,19 @@ impl Partial {
 
 impl Counters {
     pub(super) fn frame(&mut self, frame: &Frame<'_>) {
-        self.frames += 1;
-        self.bytes += frame.data.len() as u64;
-        self.extend(frame.stamp.time, frame.stamp.time);
+        self.frames(1, frame.data.len(), Some((frame.stamp.time, frame.stamp.time)));
+    }
+
+    /// That many frames, of so many captured bytes, from the first time to the last.
+    pub(super) fn frames(
+        &mut self,
+        frames: usize,
+        bytes: usize,
+        span: Option<(Timestamp, Timestamp)>,
+    ) {
+        self.frames += frames as u64;
+        self.bytes += bytes as u64;
+        span.into_iter().for_each(|(first, last)| self.extend(first, last));
     }
 
     pub(super) fn undecoded(&mut self, why: Undecoded, link: LinkType) {

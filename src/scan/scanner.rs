@@ -140,7 +140,7 @@ impl Scanner {
                 let hash = table.hash(&delivery.key);
                 let clock = partial.clock.tick(frame.stamp.time);
                 let step = Step { table, partial, limits };
-                step.deliver(&delivery, payload, (hash, clock), sink);
+                step.deliver(&delivery, payload, Route { hash, likely: None, clock }, sink);
             }
             Err(Undecoded::FragmentUnplaced) => self.hold(frame, sink),
             Err(why) => {
@@ -150,9 +150,10 @@ impl Scanner {
         }
     }
 
-    /// Brings a connection into the cache that something comes for soon.
-    pub(super) fn prefetch(&self, hash: KeyHash) {
-        self.table.prefetch(hash);
+    /// Brings a connection into the cache that something comes for soon; says where it probably is.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, hash: KeyHash) -> Option<Slot> {
+        self.table.prefetch(hash)
     }
 
     /// Notes that frames were captured from the first time to the last.
@@ -160,14 +161,13 @@ impl Scanner {
         span.into_iter().for_each(|(first, last)| self.partial.counters.extend(first, last));
     }
 
-    /// Takes what came for a connection, whose key has the table's hash, at a time of the capture's
-    /// clock.
-    #[inline]
+    /// Takes what came for a connection.
+    #[inline(always)]
     pub(super) fn deliver(
         &mut self,
         delivery: &Delivery,
         payload: &[u8],
-        route: (KeyHash, Timestamp),
+        route: Route,
         sink: &mut impl Sink,
     ) {
         let Self { table, partial, limits, .. } = self;
@@ -370,6 +370,17 @@ fn settle<S: Sink>(partial: &mut Partial, key: &FlowKey, part: &mut Part, sink: 
     partial.weigh(before, part.payload());
 }
 
+/// How what came for a connection finds it.
+#[derive(Clone, Copy)]
+pub(super) struct Route {
+    /// The table's, of the connection's key.
+    pub(super) hash: KeyHash,
+    /// Where the connection probably is.
+    pub(super) likely: Option<Slot>,
+    /// When it came, by the capture's clock.
+    pub(super) clock: Timestamp,
+}
+
 /// One packet's way through the tables.
 struct Step<'s> {
     table: &'s mut Table<Part>,
@@ -378,32 +389,24 @@ struct Step<'s> {
 }
 
 impl Step<'_> {
-    /// Takes what came for a connection, whose key has the table's hash, at a time of the capture's
-    /// clock.
-    #[inline]
-    fn deliver<S: Sink>(
-        mut self,
-        delivery: &Delivery,
-        payload: &[u8],
-        (hash, clock): (KeyHash, Timestamp),
-        sink: &mut S,
-    ) {
+    #[inline(always)]
+    fn deliver<S: Sink>(mut self, delivery: &Delivery, payload: &[u8], route: Route, sink: &mut S) {
         let key = &delivery.key;
         match &delivery.what {
             What::Heard { heard, tunnel } => {
-                let slot = self.slot((key, hash), heard.stamp, clock, heard.opening(), sink);
+                let slot = self.slot(key, route, heard.stamp, heard.opening(), sink);
                 self.hear(slot, key, (heard, payload), *tunnel, sink);
             }
-            What::Error { about, stamp, from, error } => {
-                let slot = self.slot((key, hash), *stamp, clock, None, sink);
+            What::Error { seen, is_unreachable } => {
+                let slot = self.slot(key, route, seen.stamp, None, sink);
                 if let Some(part) = self.table.get_mut(slot) {
-                    part.icmp(*about, *stamp, *from, error);
+                    part.icmp(seen, *is_unreachable);
                 }
             }
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn hear<S: Sink>(
         &mut self,
         slot: Slot,
@@ -451,11 +454,34 @@ impl Step<'_> {
     }
 
     /// The connection that a packet belongs to, begun here if need be.
+    #[inline(always)]
     fn slot<S: Sink>(
         &mut self,
-        (key, hash): (&FlowKey, KeyHash),
+        key: &FlowKey,
+        route: Route,
         stamp: Stamp,
-        clock: Timestamp,
+        opening: Option<Opening>,
+        sink: &mut S,
+    ) -> Slot {
+        let Route { hash, likely, clock } = route;
+        let found = self.table.find_near(key, hash, likely);
+        if let Some(slot) = found
+            && let Some(part) = self.table.get_mut(slot)
+            && part.boundary(stamp.time, clock, opening).is_none()
+        {
+            part.go_on(clock, opening);
+            return slot;
+        }
+        self.begin(key, Route { likely: found, ..route }, stamp, opening, sink)
+    }
+
+    /// Begins a connection, ends the one that is there.
+    #[inline(never)]
+    fn begin<S: Sink>(
+        &mut self,
+        key: &FlowKey,
+        Route { hash, likely, clock }: Route,
+        stamp: Stamp,
         opening: Option<Opening>,
         sink: &mut S,
     ) -> Slot {
@@ -463,14 +489,10 @@ impl Step<'_> {
             Place::Beginning => Beginning::Here,
             Place::Later => Beginning::Unknown,
         };
-        if let Some(slot) = self.table.find(key, hash)
-            && let Some(part) = self.table.get_mut(slot)
+        if let Some(slot) = likely
+            && let Some(part) = self.table.get(slot)
+            && let Some(boundary) = part.boundary(stamp.time, clock, opening)
         {
-            let Some(boundary) = part.boundary(stamp.time, clock, opening) else {
-                part.go_on(clock);
-                part.opening = part.opening.or(opening);
-                return slot;
-            };
             beginning = match boundary != Boundary::Idle && part.leaves_open() {
                 true => Beginning::Unknown,
                 false => Beginning::Here,

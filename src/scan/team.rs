@@ -1,4 +1,10 @@
-use std::{num::NonZeroUsize, ops::ControlFlow, panic::resume_unwind, sync::Arc, thread};
+use std::{
+    num::NonZeroUsize,
+    ops::{ControlFlow, Range},
+    panic::resume_unwind,
+    sync::Arc,
+    thread,
+};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use foldhash::fast::RandomState;
@@ -7,7 +13,7 @@ use crate::{
     base::{Timestamp, in_parallel},
     decode::Decoder,
     flow::{Endpoint, KeyHash, Table},
-    scan::{Census, Counters, Limits, Scanner, clock::Clock, delivery::Delivery},
+    scan::{Census, Counters, Limits, Scanner, clock::Clock, delivery::Delivery, scanner::Route},
     source::Frame,
 };
 
@@ -36,7 +42,7 @@ const BATCH: usize = 512;
 const BYTES: usize = 2 << 20;
 
 /// Packets between a look for a connection and its use: memory takes as long as it takes to read some.
-const AHEAD: usize = 6;
+const AHEAD: usize = 8;
 
 /// Batches that a thread may lie behind.
 const BEHIND: usize = 4;
@@ -123,7 +129,7 @@ pub struct Turn<'t> {
 impl Turn<'_> {
     /// Where the frames of this turn lie, so that nothing of them has to be copied.
     pub fn backed_by(&mut self, backing: Option<Backing>) {
-        self.batch.backing = backing;
+        self.batch.back_with(backing);
     }
 
     /// Takes the next frame; breaks when it is the last of this turn.
@@ -148,11 +154,7 @@ struct Router {
 
 impl Router {
     fn frame(&mut self, frame: &Frame<'_>, batch: &mut Batch) {
-        batch.frames += 1;
-        batch.bytes += frame.data.len();
-        batch.span =
-            Some((batch.span.map_or(frame.stamp.time, |(first, _)| first), frame.stamp.time));
-        self.counters.frame(frame);
+        batch.count(frame);
         let packet = match self.decoder.decode(frame) {
             Ok(packet) => packet,
             Err(why) => return self.counters.undecoded(why, frame.link),
@@ -163,7 +165,7 @@ impl Router {
         };
         let hash = KeyHash::new(&self.hasher, &delivery.key);
         let clock = self.clock.tick(frame.stamp.time);
-        let payload = batch.span(payload);
+        let payload = batch.keep(payload);
         let share = hash.share(self.shares.get());
         batch.packets[share].push(Parcel { hash, clock, payload, delivery });
     }
@@ -183,6 +185,7 @@ impl<R: FnMut(&mut Turn<'_>) -> bool> Reading<'_, R> {
         while batch.frames == 0 && !self.is_over {
             self.is_over = !(self.read)(&mut Turn { router: self.router, batch });
         }
+        self.router.counters.frames(batch.frames, batch.bytes, batch.span());
         batch.frames > 0
     }
 }
@@ -198,9 +201,12 @@ struct Reader<'r, R> {
 struct Batch {
     frames: usize,
     bytes: usize,
-    /// From the first capture time to the last, in order of reading.
-    span: Option<(Timestamp, Timestamp)>,
+    /// Capture times of the earliest and the latest frame.
+    earliest: Timestamp,
+    latest: Timestamp,
     backing: Option<Backing>,
+    /// The addresses of the backing's bytes.
+    backed: Range<usize>,
     /// Payload that doesn't lie in the backing.
     arena: Vec<u8>,
     /// For each share in the order of the frames.
@@ -227,43 +233,72 @@ struct Span {
 
 impl Batch {
     fn clear(&mut self, shares: usize) {
-        (self.frames, self.bytes, self.span, self.backing) = (0, 0, None, None);
+        (self.frames, self.bytes) = (0, 0);
+        (self.earliest, self.latest) = (Timestamp::from_nanos(u64::MAX), Timestamp::default());
+        self.back_with(None);
         self.arena.clear();
         self.packets.resize_with(shares, Vec::new);
         self.packets.iter_mut().for_each(Vec::clear);
     }
 
-    fn span(&mut self, bytes: &[u8]) -> Span {
-        let backed = || {
-            let all = (**self.backing.as_ref()?).as_ref();
-            let offset = bytes.as_ptr().addr().checked_sub(all.as_ptr().addr())?;
-            (offset.checked_add(bytes.len())? <= all.len()).then_some(offset)
-        };
-        let len = bytes.len() as u32;
-        if let Some(offset) = backed() {
-            return Span { offset, len, in_arena: false };
+    fn back_with(&mut self, backing: Option<Backing>) {
+        self.backing = backing;
+        let bytes = self.backing();
+        self.backed = bytes.as_ptr().addr()..bytes.as_ptr().addr() + bytes.len();
+    }
+
+    fn backing(&self) -> &[u8] {
+        self.backing.as_ref().map_or(&[], |backing| (**backing).as_ref())
+    }
+
+    #[inline(always)]
+    fn count(&mut self, frame: &Frame<'_>) {
+        self.frames += 1;
+        self.bytes += frame.data.len();
+        self.earliest = self.earliest.min(frame.stamp.time);
+        self.latest = self.latest.max(frame.stamp.time);
+    }
+
+    /// Capture times of the earliest and the latest frame.
+    fn span(&self) -> Option<(Timestamp, Timestamp)> {
+        (self.frames > 0).then_some((self.earliest, self.latest))
+    }
+
+    /// Has the bytes outlive the frame.
+    #[inline(always)]
+    fn keep(&mut self, bytes: &[u8]) -> Span {
+        let (at, len) = (bytes.as_ptr().addr(), bytes.len());
+        if self.backed.start <= at && at + len <= self.backed.end {
+            return Span { offset: at - self.backed.start, len: len as u32, in_arena: false };
         }
         let offset = self.arena.len();
         self.arena.extend_from_slice(bytes);
-        Span { offset, len, in_arena: true }
+        Span { offset, len: len as u32, in_arena: true }
     }
+}
 
-    fn bytes(&self, span: Span) -> &[u8] {
-        let backing = || self.backing.as_ref().map_or(&[][..], |backing| (**backing).as_ref());
-        let all = if span.in_arena { &self.arena } else { backing() };
-        all.get(span.offset..span.offset + span.len as usize).unwrap_or_default()
+impl Span {
+    #[inline(always)]
+    fn of<'a>(&self, arena: &'a [u8], backing: &'a [u8]) -> &'a [u8] {
+        let all = if self.in_arena { arena } else { backing };
+        all.get(self.offset..self.offset + self.len as usize).unwrap_or_default()
     }
 }
 
 impl Scanner {
     fn take(&mut self, batch: &Batch, share: usize) {
-        self.extend(batch.span);
-        let packets = &batch.packets[share];
+        self.extend(batch.span());
+        let (arena, backing, packets) = (&batch.arena, batch.backing(), &batch.packets[share]);
+        // Where those to come probably go, by their places modulo AHEAD.
+        let mut ahead = [None; AHEAD];
+        for (place, next) in ahead.iter_mut().zip(packets) {
+            *place = self.prefetch(next.hash);
+        }
         for (at, Parcel { hash, clock, payload, delivery }) in packets.iter().enumerate() {
-            if let Some(next) = packets.get(at + AHEAD) {
-                self.prefetch(next.hash);
-            }
-            self.deliver(delivery, batch.bytes(*payload), (*hash, *clock), &mut ());
+            let next = packets.get(at + AHEAD).and_then(|next| self.prefetch(next.hash));
+            let likely = std::mem::replace(&mut ahead[at % AHEAD], next);
+            let route = Route { hash: *hash, likely, clock: *clock };
+            self.deliver(delivery, payload.of(arena, backing), route, &mut ());
         }
     }
 }
