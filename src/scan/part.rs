@@ -266,7 +266,9 @@ impl Part {
         let from = heard.from;
         let before = self.tally.side(from).bytes;
         heard.count(&mut self.tally);
-        if !bytes.is_empty() {
+        // What has told all is most of what is heard; datagrams of DNS may still tell more.
+        let is_told = self.transport == Transport::Tcp && matches!(self.content, Content::Told(_));
+        if !bytes.is_empty() && !is_told {
             let isn = self.tally.side(from).isn;
             let (stamp, seq) = (heard.stamp, heard.payload_seq());
             self.read(key, Chunk { from, stamp, seq, isn, before, bytes }, out);
