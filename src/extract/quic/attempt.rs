@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     crypto_stream::CryptoStream,
@@ -23,6 +23,7 @@ pub(in crate::extract) struct Attempt {
     version: Version,
     /// The keys come from it.
     dcid: ConnectionId,
+    secret: InitialSecret,
     client_cid: ConnectionId,
     /// The server's choice, once it has answered: what the client sends to from then on.
     server_cid: Option<ConnectionId>,
@@ -55,12 +56,14 @@ impl Attempt {
     /// Begins with an Initial of a client whose own Destination Connection ID makes the keys, and
     /// gives its payload.
     pub(in crate::extract) fn begin(packet: &Long<'_>) -> Option<(Self, Vec<u8>)> {
-        let keys = InitialSecret::new(packet.version, packet.dcid)?.client()?;
+        let secret = InitialSecret::new(packet.version, packet.dcid)?;
+        let keys = secret.client()?;
         let payload = keys.open(packet)?;
         let (stream, progress) = (CryptoStream::default(), Progress::default());
         let attempt = Self {
             version: packet.version,
             dcid: ConnectionId::new(packet.dcid),
+            secret,
             client_cid: ConnectionId::new(packet.scid),
             server_cid: None,
             closed: false,
@@ -119,14 +122,12 @@ impl Attempt {
         if packet.version == self.version {
             return reading.keys.open(packet);
         }
-        // The server chose another version (RFC 9368 section 2.1): the same ID makes other keys.
-        InitialSecret::new(packet.version, self.dcid.bytes())?.client()?.open(packet)
+        self.secret_of(packet.version)?.client()?.open(packet)
     }
 
     /// Opens an Initial of the server.
     pub(in crate::extract) fn open_answer(&mut self, packet: &Long<'_>) -> Option<Vec<u8>> {
-        let keys = InitialSecret::new(packet.version, self.dcid.bytes())?.server()?;
-        let payload = keys.open(packet)?;
+        let payload = self.secret_of(packet.version)?.server()?.open(packet)?;
         self.server_cid = Some(ConnectionId::new(packet.scid));
         Some(payload)
     }
@@ -165,6 +166,14 @@ impl Attempt {
         let reading = self.reading.as_ref()?;
         let hello = partial_client_hello_message(reading.stream.prefix())?;
         Some((hello, reading.progress))
+    }
+
+    /// The server may choose another version (RFC 9368 section 2.1): the same ID makes other keys.
+    fn secret_of(&self, version: Version) -> Option<Cow<'_, InitialSecret>> {
+        if version == self.version {
+            return Some(Cow::Borrowed(&self.secret));
+        }
+        InitialSecret::new(version, self.dcid.bytes()).map(Cow::Owned)
     }
 }
 

@@ -20,15 +20,23 @@ pub(in crate::extract) enum Frame<'a> {
 pub(in crate::extract) fn frames(payload: &[u8]) -> impl Iterator<Item = Frame<'_>> {
     let mut cursor = Cursor(payload);
     std::iter::from_fn(move || {
-        // Runs of PADDING and PING.
-        let start = cursor.0.iter().position(|kind| *kind > 1)?;
-        cursor.0 = &cursor.0[start..];
+        cursor.0 = skip_padding(cursor.0)?;
         let frame = frame(&mut cursor);
         if frame.is_none() {
             cursor.0 = &[];
         }
         frame
     })
+}
+
+/// What follows PADDING and PING. Some hundred bytes of PADDING are common: most of them are passed
+/// over many at a time.
+fn skip_padding(payload: &[u8]) -> Option<&[u8]> {
+    const RUN: usize = 32;
+    let is_padding = |run: &&[u8]| run.iter().fold(0, |all, kind| all | kind) <= 1;
+    let runs = payload.chunks_exact(RUN).take_while(is_padding).count();
+    let rest = &payload[runs * RUN..];
+    rest.iter().position(|kind| *kind > 1).map(|start| &rest[start..])
 }
 
 fn frame<'a>(cursor: &mut Cursor<'a>) -> Option<Frame<'a>> {

@@ -1,10 +1,10 @@
 //! Protection of Initial packets (RFC 9001 section 5). The one file that names `ring`.
 
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
 use ring::{
     aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey, quic},
-    hkdf::{HKDF_SHA256, KeyType, Prk, Salt},
+    hmac,
 };
 
 use super::{
@@ -12,10 +12,17 @@ use super::{
     version::{Labels, Version},
 };
 
+/// The salt of the Initial packets of some versions.
+pub(super) struct Salt {
+    bytes: &'static [u8; 20],
+    key: OnceLock<hmac::Key>,
+}
+
 /// The secret that both directions' keys are made from: of a version and the Destination Connection
 /// ID of the client's first packet.
+#[derive(Clone)]
 pub(super) struct InitialSecret {
-    secret: Prk,
+    secret: [u8; SECRET_LEN],
     labels: &'static Labels,
 }
 
@@ -34,31 +41,42 @@ const IV_LEN: usize = 12;
 const SAMPLE_AT: usize = 4;
 const SAMPLE_LEN: usize = 16;
 
+impl Salt {
+    pub(super) const fn new(bytes: &'static [u8; 20]) -> Self {
+        Self { bytes, key: OnceLock::new() }
+    }
+
+    fn key(&self) -> &hmac::Key {
+        self.key.get_or_init(|| hmac::Key::new(hmac::HMAC_SHA256, self.bytes))
+    }
+}
+
 impl InitialSecret {
     /// Makes the secret (RFC 9001 section 5.2).
     pub(super) fn new(version: Version, dcid: &[u8]) -> Option<Self> {
-        let secret = Salt::new(HKDF_SHA256, version.salt()?).extract(dcid);
-        Some(Self { secret, labels: version.labels() })
+        // HKDF-Extract (RFC 5869 section 2.2).
+        Some(Self { secret: sign(version.salt()?.key(), dcid), labels: version.labels() })
     }
 
     /// Keys of what the client sends.
     pub(super) fn client(&self) -> Option<Keys> {
-        self.keys(b"client in")
+        self.keys(b"\0\x20\x0ftls13 client in\0\x01")
     }
 
     /// Keys of what the server sends.
     pub(super) fn server(&self) -> Option<Keys> {
-        self.keys(b"server in")
+        self.keys(b"\0\x20\x0ftls13 server in\0\x01")
     }
 
     fn keys(&self, side: &[u8]) -> Option<Keys> {
-        let secret: [u8; SECRET_LEN] = expand(&self.secret, side)?;
-        let secret = Prk::new_less_safe(HKDF_SHA256, &secret);
-        let key: [u8; KEY_LEN] = expand(&secret, self.labels.key)?;
-        let header: [u8; KEY_LEN] = expand(&secret, self.labels.hp)?;
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
+        let secret: [u8; SECRET_LEN] = sign(&secret, side);
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+        let key: [u8; KEY_LEN] = sign(&secret, self.labels.key);
+        let header: [u8; KEY_LEN] = sign(&secret, self.labels.hp);
         Some(Keys {
             aead: LessSafeKey::new(UnboundKey::new(&AES_128_GCM, &key).ok()?),
-            iv: expand(&secret, self.labels.iv)?,
+            iv: sign(&secret, self.labels.iv),
             header: quic::HeaderProtectionKey::new(&quic::AES_128, &header).ok()?,
         })
     }
@@ -106,22 +124,19 @@ impl fmt::Debug for Keys {
     }
 }
 
-struct Len(usize);
-
-impl KeyType for Len {
-    fn len(&self) -> usize {
-        self.0
+impl fmt::Debug for InitialSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InitialSecret").finish_non_exhaustive()
     }
 }
 
-/// HKDF-Expand-Label without a context (RFC 8446 section 7.1).
-fn expand<const N: usize>(secret: &Prk, label: &[u8]) -> Option<[u8; N]> {
-    const PREFIX: &[u8] = b"tls13 ";
-    let label_len = (PREFIX.len() + label.len()) as u8;
-    let info = [&(N as u16).to_be_bytes()[..], &[label_len], PREFIX, label, &[0]];
+/// The first bytes of the HMAC. Of [`Labels`] that is HKDF-Expand-Label, as none asks for more than
+/// one round of it.
+fn sign<const N: usize>(key: &hmac::Key, data: &[u8]) -> [u8; N] {
+    const { assert!(N <= SECRET_LEN) };
     let mut out = [0; N];
-    secret.expand(&info, Len(N)).ok()?.fill(&mut out).ok()?;
-    Some(out)
+    out.copy_from_slice(&hmac::sign(key, data).as_ref()[..N]);
+    out
 }
 
 /// Makes packets for tests.
