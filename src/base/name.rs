@@ -17,27 +17,29 @@ impl HostName {
     /// digits, `-` and `_`, or something that reads as an IPv4 address.
     pub fn parse(raw: &[u8]) -> Option<Self> {
         let raw = raw.strip_suffix(b".").unwrap_or(raw);
-        if raw.is_empty() || raw.len() > 253 || is_numeric(raw) {
+        if raw.len() > MAX_LEN {
             return None;
         }
-        let well_formed = raw.split(|&b| b == b'.').all(|label| {
-            (1..=63).contains(&label.len())
-                && label.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-        });
-        let text = std::str::from_utf8(raw).ok().filter(|_| well_formed)?;
-        Some(Self(if raw.iter().any(u8::is_ascii_uppercase) {
-            text.to_ascii_lowercase().into()
-        } else {
-            text.into()
-        }))
+        let mut text = [0; MAX_LEN];
+        // Of the label so far. A last label of digits only makes it an address or nothing (RFC 3696
+        // section 2).
+        let (mut len, mut numeric) = (0, true);
+        for (to, &octet) in text.iter_mut().zip(raw) {
+            *to = octet.to_ascii_lowercase();
+            (len, numeric) = match *to {
+                b'0'..=b'9' if len < 63 => (len + 1, numeric),
+                b'a'..=b'z' | b'-' | b'_' if len < 63 => (len + 1, false),
+                b'.' if len > 0 => (0, true),
+                _ => return None,
+            };
+        }
+        let text = std::str::from_utf8(&text[..raw.len()]).ok()?;
+        (!numeric).then(|| Self(text.into()))
     }
 }
 
-/// True when the last label has only digits: such a name is an address or nothing (RFC 3696
-/// section 2).
-fn is_numeric(raw: &[u8]) -> bool {
-    raw.rsplit(|&b| b == b'.').next().is_some_and(|last| last.iter().all(u8::is_ascii_digit))
-}
+/// Octets of a name, without the dot behind it.
+const MAX_LEN: usize = 253;
 
 impl Deref for HostName {
     type Target = str;
@@ -90,10 +92,24 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_host_name() {
-        for bad in ["", ".", "a..b", "10.0.0.1", "a b.c", "a\0.c", "evil.com\n", "[::1]", "::1"] {
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "a..",
+            ".a",
+            "10.0.0.1",
+            "a.1",
+            "a b.c",
+            "a\0.c",
+            "evil.com\n",
+            "[::1]",
+            "::1",
+        ] {
             assert!(HostName::parse(bad.as_bytes()).is_none(), "{bad:?}");
         }
         assert!(HostName::parse("bücher.example".as_bytes()).is_none());
+        assert!(HostName::parse(&[b'a'; 63]).is_some());
         assert!(HostName::parse(&[b'a'; 64]).is_none());
         assert!(HostName::parse("a.".repeat(127).as_bytes()).is_some());
         assert!(HostName::parse("a.".repeat(128).as_bytes()).is_none());

@@ -3,9 +3,8 @@
 use std::{borrow::Cow, fmt::Write};
 
 use x509_parser::{
-    certificate::{X509Certificate, X509CertificateParser},
-    der_parser::asn1_rs::{Any, Oid, Tag},
-    nom::Parser,
+    der_parser::asn1_rs::{Any, Class, Oid, Tag},
+    prelude::FromDer,
     x509::X509Name,
 };
 
@@ -25,21 +24,61 @@ impl Chain {
     /// Reads a chain of certificates in DER, leaf first.
     pub(super) fn read(chain: &[&[u8]]) -> Self {
         let chain = &chain[..chain.len().min(MAX_CHAIN)];
-        let issuer = chain.first().and_then(|leaf| parse(leaf)).map(|leaf| rfc4514(leaf.issuer()));
+        let issuer = chain.first().and_then(|leaf| issuer(leaf));
         let root_sent = chain.len() > 1 && chain.last().is_some_and(|der| is_root(der));
         Self { issuer, root_sent }
     }
 }
 
-/// True when subject and issuer are the same entity (RFC 5280 section 3.2).
-fn is_root(der: &[u8]) -> bool {
-    parse(der).is_some_and(|one| one.subject().as_raw() == one.issuer().as_raw())
+fn issuer(der: &[u8]) -> Option<String> {
+    let (_, name) = X509Name::from_der(names(der)?.issuer).ok()?;
+    Some(rfc4514(&name))
 }
 
-fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
-    // No extension matters, and a bad one mustn't cost time or the rest.
-    let mut parser = X509CertificateParser::new().with_deep_parse_extensions(false);
-    parser.parse(der).ok().map(|(_, certificate)| certificate)
+/// True when subject and issuer are the same entity (RFC 5280 section 3.2).
+fn is_root(der: &[u8]) -> bool {
+    names(der).is_some_and(|names| names.subject == names.issuer)
+}
+
+/// Names of a certificate, in DER.
+struct Names<'a> {
+    issuer: &'a [u8],
+    subject: &'a [u8],
+}
+
+/// Reads no more of a certificate than it takes to find its names (RFC 5280 section 4.1).
+fn names(der: &[u8]) -> Option<Names<'_>> {
+    let mut certificate = Fields(der);
+    let mut certificate = Fields(certificate.sequence()?);
+    let mut fields = Fields(certificate.sequence()?);
+    // A version is tagged; without one, this is the serial number.
+    if fields.next()?.0.class() == Class::ContextSpecific {
+        fields.next()?;
+    }
+    fields.next()?; // algorithm of the signature
+    let issuer = fields.next()?.1;
+    fields.next()?; // validity
+    let subject = fields.next()?.1;
+    Some(Names { issuer, subject })
+}
+
+/// What is left of a sequence.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// The next value, and it as it stands there.
+    fn next(&mut self) -> Option<(Any<'a>, &'a [u8])> {
+        let (rest, value) = Any::from_der(self.0).ok()?;
+        let whole = &self.0[..self.0.len() - rest.len()];
+        self.0 = rest;
+        Some((value, whole))
+    }
+
+    /// The content of the next value, which is a sequence.
+    fn sequence(&mut self) -> Option<&'a [u8]> {
+        let (value, _) = self.next()?;
+        (value.tag() == Tag::Sequence).then_some(value.data)
+    }
 }
 
 /// Where the text of a name is broken off; RFC 5280 appendix A.1 bounds most attributes to 64
@@ -66,34 +105,40 @@ fn rfc4514(name: &X509Name<'_>) -> String {
 }
 
 fn attribute_name(oid: &Oid<'_>) -> Cow<'static, str> {
-    // Arcs of any size could be asked for, and printing them takes quadratic time.
-    if oid.as_bytes().len() > 32 {
-        return "?".into();
+    match short_name(oid.as_bytes()) {
+        Some(name) => name.into(),
+        // Arcs of any size could be asked for, and printing them takes quadratic time.
+        None if oid.as_bytes().len() > 32 => "?".into(),
+        None => oid.to_id_string().into(),
     }
-    let dotted = oid.to_id_string();
-    short_name(&dotted).map_or(dotted.into(), Cow::Borrowed)
 }
 
-/// The registered short name of an attribute type (RFC 4514 section 3, RFC 4519, RFC 2985).
-fn short_name(oid: &str) -> Option<&'static str> {
+/// The registered short name of an attribute type in DER (RFC 4514 section 3, RFC 4519, RFC 2985).
+fn short_name(oid: &[u8]) -> Option<&'static str> {
     Some(match oid {
-        "2.5.4.3" => "CN",
-        "2.5.4.4" => "SN",
-        "2.5.4.5" => "serialNumber",
-        "2.5.4.6" => "C",
-        "2.5.4.7" => "L",
-        "2.5.4.8" => "ST",
-        "2.5.4.9" => "STREET",
-        "2.5.4.10" => "O",
-        "2.5.4.11" => "OU",
-        "2.5.4.12" => "title",
-        "2.5.4.15" => "businessCategory",
-        "2.5.4.17" => "postalCode",
-        "2.5.4.42" => "GN",
-        "2.5.4.97" => "organizationIdentifier",
-        "0.9.2342.19200300.100.1.1" => "UID",
-        "0.9.2342.19200300.100.1.25" => "DC",
-        "1.2.840.113549.1.9.1" => "emailAddress",
+        // 2.5.4
+        [0x55, 4, attribute] => match attribute {
+            3 => "CN",
+            4 => "SN",
+            5 => "serialNumber",
+            6 => "C",
+            7 => "L",
+            8 => "ST",
+            9 => "STREET",
+            10 => "O",
+            11 => "OU",
+            12 => "title",
+            15 => "businessCategory",
+            17 => "postalCode",
+            42 => "GN",
+            97 => "organizationIdentifier",
+            _ => return None,
+        },
+        // 0.9.2342.19200300.100.1
+        b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x01" => "UID",
+        b"\x09\x92\x26\x89\x93\xf2\x2c\x64\x01\x19" => "DC",
+        // 1.2.840.113549.1.9.1
+        b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x01" => "emailAddress",
         _ => return None,
     })
 }
@@ -148,10 +193,7 @@ fn decode(value: &Any<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use x509_parser::{
-        der_parser::asn1_rs::{Class, Header, Length},
-        prelude::FromDer,
-    };
+    use x509_parser::der_parser::asn1_rs::{Header, Length};
 
     fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         let len = (content.len() as u32).to_be_bytes();
@@ -185,5 +227,53 @@ mod tests {
         let name = tlv(0x30, &tlv(0x31, &attribute));
         let (_, name) = X509Name::from_der(&name).unwrap();
         assert_eq!(rfc4514(&name), "?=x");
+    }
+
+    /// A certificate up to its subject, with a name for issuer and one for subject.
+    fn certificate(version: &[u8], issuer: &[u8], subject: &[u8]) -> Vec<u8> {
+        let (serial, algorithm, validity) = (tlv(2, &[7]), tlv(0x30, &[]), tlv(0x30, &[]));
+        let fields = [version, &serial, &algorithm, issuer, &validity, subject].concat();
+        tlv(0x30, &tlv(0x30, &fields))
+    }
+
+    fn name(types: &[&[u8]]) -> Vec<u8> {
+        let rdn = |oid: &&[u8]| tlv(0x31, &tlv(0x30, &[tlv(6, oid), tlv(12, b"x")].concat()));
+        tlv(0x30, &types.iter().flat_map(rdn).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn names_are_found_with_and_without_a_version() {
+        let (root, leaf) = (name(&[&[0x55, 4, 3]]), name(&[&[0x55, 4, 10]]));
+        for version in [&tlv(0xa0, &tlv(2, &[2]))[..], &[]] {
+            let signed = certificate(version, &root, &leaf);
+            let itself = certificate(version, &root, &root);
+            let chain = Chain::read(&[&signed, &itself]);
+            assert_eq!(chain, Chain { issuer: Some("CN=x".into()), root_sent: true });
+            assert!(!Chain::read(&[&itself, &signed]).root_sent);
+            for len in 0..signed.len() {
+                let cut = Chain::read(&[&signed[..len], &itself[..len]]);
+                assert_eq!(cut, Chain { issuer: None, root_sent: false });
+            }
+        }
+    }
+
+    #[test]
+    fn attribute_types_have_their_registered_names() {
+        let types: [&[u8]; 6] = [
+            &[0x55, 4, 97],
+            &[0x55, 4, 99],
+            &[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1],
+            &[9, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25],
+            &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1],
+            &[0x2a, 3],
+        ];
+        let name = certificate(&[], &name(&types), &name(&[]));
+        let text = "1.2.3=x,emailAddress=x,DC=x,UID=x,2.5.4.99=x,organizationIdentifier=x";
+        assert_eq!(Chain::read(&[&name]).issuer.as_deref(), Some(text));
+        for (dotted, known) in
+            [("0.9.2342.19200300.100.1.25", types[3]), ("1.2.840.113549.1.9.1", types[4])]
+        {
+            assert_eq!(Oid::new(known.into()).to_id_string(), dotted);
+        }
     }
 }
