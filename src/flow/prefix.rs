@@ -43,7 +43,7 @@ struct Piece {
 }
 
 /// Contiguous bytes with the arrival of each.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct View<'a> {
     /// Offset of the first byte from the beginning of what was seen of the stream.
     pub start: u64,

@@ -39,7 +39,8 @@ impl Chunk<Box<[u8]>> {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Talk {
-    streams: [Prefix; 2],
+    /// Those of TCP: datagrams need none.
+    streams: Option<Box<[Prefix; 2]>>,
     conversation: Conversation,
 }
 
@@ -64,19 +65,23 @@ impl Talk {
     }
 
     pub(super) fn finish<S: Sink>(self, key: &FlowKey, out: &mut Out<'_, S>) -> Facts {
-        let views = [self.streams[0].view(), self.streams[1].view()];
+        let streams = self.streams.as_deref();
+        let views = [0, 1].map(|side| streams.map(|both| both[side].view()).unwrap_or_default());
         self.conversation.finish(views, &mut Outlet::new(key, out))
     }
 
     /// Bytes of memory that unread payload takes.
     pub(super) fn footprint(&self) -> usize {
-        let [low, high] = &self.streams;
-        low.footprint() + high.footprint() + self.conversation.footprint()
+        let streams: usize =
+            self.streams.iter().flat_map(|both| both.iter()).map(Prefix::footprint).sum();
+        streams + self.conversation.footprint()
     }
 
     fn segment<S: Sink>(&mut self, chunk: Chunk<&[u8]>, outlet: &mut Outlet<'_, '_, S>) {
         let Chunk { from, stamp, seq, bytes, .. } = chunk;
-        let stream = &mut self.streams[from.index()];
+        let Self { streams, conversation } = self;
+        let streams = &mut **streams.get_or_insert_default();
+        let stream = &mut streams[from.index()];
         if let Some(isn) = chunk.isn {
             stream.anchor(isn);
         }
@@ -86,46 +91,46 @@ impl Talk {
             Arrival::Direct => {
                 let ends = [(bytes.len() as u32, stamp)];
                 let view = stream.view_of(bytes, &ends);
-                let used = self.step(from, Some(view), outlet);
-                self.streams[from.index()].keep(bytes, used[from.index()], stamp);
-                self.streams[from.other().index()].consume(used[from.other().index()]);
+                let used = step(conversation, streams, Some((from, view)), outlet);
+                streams[from.index()].keep(bytes, used[from.index()], stamp);
+                streams[from.other().index()].consume(used[from.other().index()]);
                 if used == [0, 0] {
-                    return self.release();
+                    return release(conversation, streams);
                 }
             }
         }
         loop {
-            let used = self.step(from, None, outlet);
+            let used = step(conversation, streams, None, outlet);
             if used == [0, 0] {
                 break;
             }
-            self.streams[0].consume(used[0]);
-            self.streams[1].consume(used[1]);
+            streams[0].consume(used[0]);
+            streams[1].consume(used[1]);
         }
-        self.release();
+        release(conversation, streams);
     }
+}
 
-    /// Lets the conversation read both directions; `fresh` stands in for the bytes of `from`.
-    fn step<S: Sink>(
-        &mut self,
-        from: Side,
-        fresh: Option<View<'_>>,
-        outlet: &mut Outlet<'_, '_, S>,
-    ) -> [usize; 2] {
-        let mut views = [self.streams[0].view(), self.streams[1].view()];
-        if let Some(view) = fresh {
-            views[from.index()] = view;
-        }
-        let anchored = [self.streams[0].is_anchored(), self.streams[1].is_anchored()];
-        self.conversation.step(views, anchored, outlet)
+/// Lets the conversation read both directions; what is `fresh` stands in for the bytes of its side.
+fn step<S: Sink>(
+    conversation: &mut Conversation,
+    streams: &[Prefix; 2],
+    fresh: Option<(Side, View<'_>)>,
+    outlet: &mut Outlet<'_, '_, S>,
+) -> [usize; 2] {
+    let mut views = [streams[0].view(), streams[1].view()];
+    if let Some((from, view)) = fresh {
+        views[from.index()] = view;
     }
+    let anchored = [streams[0].is_anchored(), streams[1].is_anchored()];
+    conversation.step(views, anchored, outlet)
+}
 
-    /// Frees what nobody will read any more.
-    fn release(&mut self) {
-        for side in [Side::Low, Side::High] {
-            if !self.conversation.wants(side) {
-                self.streams[side.index()].clear();
-            }
+/// Frees what nobody will read any more.
+fn release(conversation: &Conversation, streams: &mut [Prefix; 2]) {
+    for side in [Side::Low, Side::High] {
+        if !conversation.wants(side) {
+            streams[side.index()].clear();
         }
     }
 }

@@ -132,6 +132,8 @@ impl QuicTalk {
             if self.attempts.len() == MAX_ATTEMPTS {
                 self.attempts.remove(0);
             }
+            // Most often it stays the only one.
+            self.attempts.reserve_exact(1);
             self.attempts.push(attempt);
             return Some((self.attempts.len() - 1, payload));
         }
@@ -206,6 +208,7 @@ impl QuicTalk {
         if self.told.contains(&hello.sni) {
             return;
         }
+        self.told.reserve_exact(1);
         self.told.push(hello.sni.clone());
         let Told { client, version, stamp, segments } = told;
         let (sni, ech, complete) = (hello.sni.clone(), ech(hello), hello.complete);
