@@ -166,8 +166,11 @@ impl Knowledge {
         addresses: &[(IpAddr, u32)],
     ) {
         self.saw(key.client, stamp);
+        // The question's text serves its answers, too.
+        let name = self.lookups.get_key_value(&key).map_or(&key.name, |(asked, _)| &asked.name);
+        let name = name.clone();
         for &(addr, ttl) in addresses {
-            self.hint(key.client, key.name.clone(), addr, stamp, ttl);
+            self.hint(key.client, name.clone(), addr, stamp, ttl);
         }
         if let Some(lookup) = self.lookup_mut(key) {
             let mut mark = Mark::default();
