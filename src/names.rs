@@ -283,7 +283,14 @@ impl Knowledge {
 /// Candidates for many connections: most of those to one address have the same.
 pub struct Recall<'k> {
     names: &'k Knowledge,
-    addresses: RefCell<HashMap<IpAddr, Address<'k>, RandomState>>,
+    known: RefCell<Known<'k>>,
+}
+
+#[derive(Default)]
+struct Known<'k> {
+    addresses: HashMap<IpAddr, Address<'k>, RandomState>,
+    /// Room for the names that hold, again and again.
+    names: Vec<&'k HostName>,
 }
 
 /// An address that has names.
@@ -299,7 +306,7 @@ struct Address<'k> {
 impl<'k> Recall<'k> {
     /// Remembers nothing yet.
     pub fn new(names: &'k Knowledge) -> Self {
-        Self { names, addresses: RefCell::default() }
+        Self { names, known: RefCell::default() }
     }
 
     /// What DNS told.
@@ -309,43 +316,52 @@ impl<'k> Recall<'k> {
 
     /// As [`Knowledge::candidates`].
     pub fn candidates(&self, client: IpAddr, addr: IpAddr, time: Timestamp) -> Candidates {
-        let mut addresses = self.addresses.borrow_mut();
+        let Known { addresses, names } = &mut *self.known.borrow_mut();
         if let Some(address) = addresses.get_mut(&addr) {
-            return address.candidates(client, time);
+            return address.candidates(client, time, names);
         }
         // Many addresses may be scanned that never had a name: nothing is remembered of those.
         match self.names.bindings_of(addr) {
             [] => Candidates::default(),
             told => {
                 let address = Address { told, told_to_anyone: Vec::new(), given: Vec::new() };
-                addresses.entry(addr).or_insert(address).candidates(client, time)
+                addresses.entry(addr).or_insert(address).candidates(client, time, names)
             }
         }
     }
 }
 
-impl Address<'_> {
-    fn candidates(&mut self, client: IpAddr, time: Timestamp) -> Candidates {
+impl<'k> Address<'k> {
+    /// `names` is room for some.
+    fn candidates(
+        &mut self,
+        client: IpAddr,
+        time: Timestamp,
+        names: &mut Vec<&'k HostName>,
+    ) -> Candidates {
         let rest = &self.told[self.told.partition_point(|binding| binding.client < client)..];
-        let own = rest.iter().take_while(|binding| binding.client == client).count();
-        let own = rest[..own].iter().map(|binding| (&binding.name, binding.spans()));
-        let mut names = named(own, time);
+        let own = rest.iter().take_while(|binding| binding.client == client);
+        find_named(own.map(|binding| (&binding.name, binding.spans())), time, names);
         let other_client = names.is_empty();
         if other_client {
             if self.told_to_anyone.is_empty() {
                 self.told_to_anyone = by_name(self.told);
             }
             let all = self.told_to_anyone.iter().map(|(name, spans)| (*name, &spans[..]));
-            names = named(all, time);
+            find_named(all, time, names);
         }
         if names.is_empty() {
             return Candidates::default();
         }
-        let same = |given: &&Arc<[HostName]>| given.iter().eq(names.iter().copied());
+        // Mostly the very same text, which needn't be read.
+        let is_same = |a: &HostName, b: &HostName| a.as_ptr() == b.as_ptr() || a == b;
+        let same = |given: &&Arc<[HostName]>| {
+            given.len() == names.len() && given.iter().zip(&*names).all(|(a, b)| is_same(a, b))
+        };
         if let Some(given) = self.given.iter().find(same) {
             return Candidates { names: Arc::clone(given), other_client };
         }
-        let names: Arc<[HostName]> = names.into_iter().cloned().collect();
+        let names: Arc<[HostName]> = names.iter().copied().cloned().collect();
         if self.given.len() < MAX_GIVEN {
             self.given.push(Arc::clone(&names));
         }
@@ -376,20 +392,25 @@ fn joined(spans: impl Iterator<Item = Span>) -> Vec<Span> {
     all
 }
 
-/// The names that hold at `time`; if none does, those within the grace period.
-fn named<'k, 's>(
+/// Finds the names that hold at `time`; if none does, those within the grace period.
+fn find_named<'k, 's>(
     told: impl Iterator<Item = (&'k HostName, &'s [Span])>,
     time: Timestamp,
-) -> Vec<&'k HostName> {
-    let (mut fresh, mut late) = (Vec::new(), Vec::new());
+    names: &mut Vec<&'k HostName>,
+) {
+    names.clear();
+    let mut all_late = true;
     for (name, spans) in told {
         match is_late(spans, time) {
-            Some(false) => fresh.push(name),
-            Some(true) => late.push(name),
-            None => {}
+            Some(late) if late == all_late => names.push(name),
+            Some(false) => {
+                all_late = false;
+                names.clear();
+                names.push(name);
+            }
+            Some(true) | None => {}
         }
     }
-    if fresh.is_empty() { late } else { fresh }
 }
 
 /// Whether one of them holds at `time`: within the TTL (false) or within the grace period (true).

@@ -54,8 +54,8 @@ impl Partial {
         for Piece { connection, doubtful, .. } in join_all(pieces) {
             whole.counters.evicted += u64::from(doubtful);
             match limits.fold {
-                true => whole.ledger.fold(*connection),
-                false => whole.ledger.keep(*connection),
+                true if whole.ledger.fold(&connection) => {}
+                _ => whole.ledger.keep(connection),
             }
         }
         whole

@@ -96,16 +96,19 @@ impl Ledger {
     }
 
     /// Takes a connection as it is.
-    pub(super) fn keep(&mut self, connection: Connection) {
-        self.apart.push(Box::new(connection));
+    pub(super) fn keep(&mut self, connection: Box<Connection>) {
+        self.apart.push(connection);
     }
 
-    /// Takes a connection, folded when it went well.
-    pub(super) fn fold(&mut self, connection: Connection) {
-        match Visit::of(&connection) {
-            Some((kind, visit)) => self.visit(kind, visit),
-            None => self.keep(connection),
+    /// Takes a connection that went well, folded; false for any other one, which is to be kept.
+    pub(super) fn fold(&mut self, connection: &Connection) -> bool {
+        let folded = Visit::of(connection);
+        let went_well = folded.is_some();
+        if let Some((kind, visit)) = folded {
+            let number = self.number(kind);
+            self.visits.push((number, visit));
         }
+        went_well
     }
 
     /// Whether a connection is one that [`Ledger::fold`] folds.
@@ -176,11 +179,6 @@ impl Ledger {
         (kinds, apart)
     }
 
-    fn visit(&mut self, kind: Kind, visit: Visit) {
-        let number = self.number(kind);
-        self.visits.push((number, visit));
-    }
-
     fn number(&mut self, kind: Kind) -> u32 {
         let next = self.numbers.len() as u32;
         *self.numbers.entry(kind).or_insert(next)
@@ -230,7 +228,7 @@ impl Visit {
     }
 
     /// The key of its flow.
-    pub(super) fn key(&self, kind: &Kind) -> FlowKey {
+    pub(crate) fn key(&self, kind: &Kind) -> FlowKey {
         FlowKey::new(kind.transport, self.client, kind.server).0
     }
 
@@ -464,9 +462,10 @@ mod tests {
     #[test]
     fn what_is_judged_survives() {
         let mut ledger = Ledger::default();
-        ledger.fold(tls(40_001));
-        ledger.fold(tls(40_000));
-        ledger.fold(Connection { evicted: true, ..tls(40_002) });
+        assert!(ledger.fold(&tls(40_001)) && ledger.fold(&tls(40_000)));
+        let evicted = Connection { evicted: true, ..tls(40_002) };
+        assert!(!ledger.fold(&evicted));
+        ledger.keep(Box::new(evicted));
         assert_eq!(ledger.len(), 3);
         let (kinds, apart) = ledger.conclude();
         assert_eq!(apart.len(), 1);
@@ -498,7 +497,7 @@ mod tests {
             let mut connection = tls(1);
             connection.facts.hello.as_mut().unwrap().sni = HostName::parse(name);
             let mut ledger = Ledger::default();
-            ledger.fold(connection);
+            assert!(ledger.fold(&connection));
             ledger
         };
         let mut whole = of(b"a.example");

@@ -201,7 +201,7 @@ impl Partial {
         sink: &mut impl Sink,
     ) {
         for (key, part) in open {
-            self.ended(key, part, None, sink);
+            self.close(key, part, None, sink);
         }
         debug_assert_eq!(self.payload, 0);
     }
@@ -238,13 +238,21 @@ impl Partial {
                 }
                 self.heads.push((key, part, boundary));
             }
-            _ => {
-                self.weigh(part.payload(), 0);
-                let given_up = part.is_given_up();
-                let connection = part.close(key, boundary, &mut self.out(sink));
-                self.keep(connection, given_up);
-            }
+            _ => self.close(key, part, boundary, sink),
         }
+    }
+
+    fn close<S: Sink>(
+        &mut self,
+        key: FlowKey,
+        part: Part,
+        boundary: Option<Boundary>,
+        sink: &mut S,
+    ) {
+        self.weigh(part.payload(), 0);
+        let given_up = part.is_given_up();
+        let connection = part.close(key, boundary, &mut self.out(sink));
+        self.keep(connection, given_up);
     }
 
     pub(super) fn evict<S: Sink>(&mut self, key: FlowKey, mut part: Part, sink: &mut S) {
@@ -257,15 +265,21 @@ impl Partial {
         self.keep(Connection { evicted: !finished || given_up, ..connection }, given_up);
     }
 
-    /// Keeps a connection, and counts it when it was cut short.
+    /// Keeps a connection, and counts it when it was cut short or there is no room.
     fn keep(&mut self, connection: Connection, given_up: bool) {
         // Once more, as something is missing that no connection shows: a success that would decide,
         // the answer to a lookup.
         self.counters.evicted += u64::from(given_up);
-        let evicted = connection.evicted;
-        // One that isn't kept is counted already.
-        if self.record(connection) && evicted {
+        if self.ledger.len() >= self.limits.connections {
+            self.thin();
+        }
+        if self.ledger.len() >= self.limits.connections {
             self.counters.evicted += 1;
+            return;
+        }
+        self.counters.evicted += u64::from(connection.evicted);
+        if !self.limits.fold || !self.ledger.fold(&connection) {
+            self.ledger.keep(Box::new(connection));
         }
     }
 
@@ -298,22 +312,6 @@ impl Partial {
         if self.ledger.len() + eighth > self.limits.connections {
             self.thin_from = self.counters.evicted + eighth as u64;
         }
-    }
-
-    /// Keeps a connection; false when there is no room, which it counts.
-    fn record(&mut self, connection: Connection) -> bool {
-        if self.ledger.len() >= self.limits.connections {
-            self.thin();
-        }
-        if self.ledger.len() >= self.limits.connections {
-            self.counters.evicted += 1;
-            return false;
-        }
-        match self.limits.fold {
-            true => self.ledger.fold(connection),
-            false => self.ledger.keep(connection),
-        }
-        true
     }
 }
 

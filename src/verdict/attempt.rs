@@ -9,7 +9,7 @@ use crate::{
     catalog::{Profile, Proxy},
     decode::Transport,
     extract::{Connect, Ech, Exchange},
-    flow::{Endpoint, Side, Tally},
+    flow::{Endpoint, FlowKey, Side, Tally},
     names::{Candidates, Recall},
     scan::{Census, Connection, Kind, Repeats, Visit},
     verdict::{
@@ -282,10 +282,12 @@ impl<'v> Viewpoint<'v> {
 /// Who opened a connection: the sender of the SYN; else who spoke first in a protocol that shows
 /// it; else the captured host; else the end with the higher port.
 pub fn client_of(connection: &Connection, profile: &Profile) -> Side {
-    if let Some(side) = connection.client() {
-        return side;
-    }
-    let [low, high] = [Side::Low, Side::High].map(|side| connection.key.end(side));
+    connection.client().unwrap_or_else(|| likely_client(&connection.key, profile))
+}
+
+/// The same, of a connection that doesn't show it.
+pub(super) fn likely_client(key: &FlowKey, profile: &Profile) -> Side {
+    let [low, high] = [Side::Low, Side::High].map(|side| key.end(side));
     let by_port = if low.port() > high.port() { Side::Low } else { Side::High };
     // A captured host's well-known port serves others, whoever was heard first.
     let serves = |end: Endpoint, other: Endpoint| end.port() < 1024 && other.port() >= 1024;
@@ -651,11 +653,7 @@ impl Again<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        extract::Facts,
-        flow::{FlowKey, Tally},
-        scan::Counters,
-    };
+    use crate::{extract::Facts, flow::Tally, scan::Counters};
 
     /// Those that one stands for are there, too.
     #[test]

@@ -70,11 +70,7 @@ fn sorted_findings(
     let batches: Vec<_> = batches.collect();
     let mut all = Vec::with_capacity(batches.iter().map(Vec::len).sum());
     all.extend(batches.into_iter().flatten());
-    all.sort_by(|a, b| {
-        let key = |one: &DestinationFinding| (one.class, one.transport, one.port);
-        let (x, y) = (key(a), key(b));
-        x.0.cmp(&y.0).then_with(|| a.name.cmp(&b.name)).then_with(|| x.cmp(&y))
-    });
+    all.sort_by_cached_key(|one| (one.class, one.name.clone(), one.transport, one.port));
     all
 }
 

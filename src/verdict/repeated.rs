@@ -9,7 +9,9 @@ use crate::{
     base::HostName,
     names::Recall,
     scan::{Kind, Visit},
-    verdict::attempt::{Again, Attempts, Viewpoint, client_of, is_local, is_proxy, is_sinkhole},
+    verdict::attempt::{
+        Again, Attempts, Viewpoint, is_local, is_proxy, is_sinkhole, likely_client,
+    },
 };
 
 /// The connections of a kind, on their way to attempts.
@@ -36,9 +38,10 @@ struct Traits {
 /// Which attempts, by their position, stand for connections of these traits.
 #[derive(Default)]
 struct Alike {
-    known: HashMap<Traits, usize, RandomState>,
     /// Mostly the same again.
     last: Option<(Traits, usize)>,
+    /// Those before it.
+    others: HashMap<Traits, usize, RandomState>,
 }
 
 impl<'r, 'c> Repeated<'r, 'c> {
@@ -73,9 +76,8 @@ impl<'r, 'c> Repeated<'r, 'c> {
     /// True when the client is the end that was taken for the server.
     fn is_reversed(&self, visit: &Visit) -> bool {
         !self.kind.is_client_known && {
-            let connection = self.kind.connection(visit);
-            let client = client_of(&connection, self.viewpoint.profile);
-            connection.key.end(client) != visit.client
+            let key = visit.key(self.kind);
+            key.end(likely_client(&key, self.viewpoint.profile)) != visit.client
         }
     }
 
@@ -123,13 +125,14 @@ impl Alike {
         {
             return Some(*at);
         }
-        let at = *self.known.get(traits)?;
-        self.last = Some((traits.clone(), at));
+        let at = *self.others.get(traits)?;
+        self.note(traits.clone(), at);
         Some(at)
     }
 
     fn note(&mut self, traits: Traits, at: usize) {
-        self.last = Some((traits.clone(), at));
-        self.known.insert(traits, at);
+        if let Some((before, its)) = self.last.replace((traits, at)) {
+            self.others.insert(before, its);
+        }
     }
 }

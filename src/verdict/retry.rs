@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use crate::{
     base::Timestamp,
@@ -17,20 +17,25 @@ use crate::{
 /// connection that began side by side with it or soon after. One that began long before says
 /// nothing about what a firewall lets through now.
 ///
-/// Takes attempts with their destinations numbered, all on a destination among them.
+/// Takes attempts with their destinations numbered, those on each next to each other.
 pub(super) fn mark(all: &mut [Attempt<'_>]) {
-    let made_good: Vec<_> = {
-        let successes = Successes::new(all);
-        all.iter().map(|attempt| attempt.is_blocked() && successes.make_good(attempt)).collect()
-    };
-    for (attempt, made_good) in all.iter_mut().zip(made_good) {
-        attempt.made_good = made_good;
+    for same in all.chunk_by_mut(|a, b| a.subject == b.subject) {
+        if same.iter().any(Attempt::is_blocked) && same.iter().any(Attempt::is_reached) {
+            mark_one(same);
+        }
     }
 }
 
-/// What an attempt is about, on which service (`None` stands for any, since a lookup is for all),
-/// and by whom.
-type Key = (u32, Option<(Transport, u16)>, Who);
+/// The same, of the attempts on one destination.
+fn mark_one(all: &mut [Attempt<'_>]) {
+    let successes = Successes::new(all);
+    for attempt in all.iter_mut().filter(|attempt| attempt.is_blocked()) {
+        attempt.made_good = successes.make_good(attempt);
+    }
+}
+
+/// On which service (`None` stands for any, since a lookup is for all), and by whom.
+type Key = (Option<(Transport, u16)>, Who);
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
@@ -39,25 +44,19 @@ enum Who {
     Family(bool),
 }
 
-/// When connections that reached their destination began, in order. Only those that a failing
-/// attempt asks for.
+/// When connections that reached their destination began, in order.
 struct Successes {
     began: HashMap<Key, Vec<Timestamp>, RandomState>,
 }
 
 impl Successes {
     fn new(all: &[Attempt<'_>]) -> Self {
-        let failing: HashSet<u32, RandomState> =
-            all.iter().filter(|attempt| attempt.is_blocked()).map(|a| a.subject).collect();
         let mut began: HashMap<_, Vec<_>, RandomState> = HashMap::default();
-        let wanted =
-            |attempt: &&Attempt<'_>| attempt.is_reached() && failing.contains(&attempt.subject);
-        for attempt in all.iter().filter(wanted) {
+        for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
             for Try { first, client, .. } in attempt.tries() {
                 for service in [attempt.service, None] {
                     for who in [Who::Client(client), Who::Family(client.is_ipv6())] {
-                        let key = (attempt.subject, service, who);
-                        began.entry(key).or_default().push(first.time);
+                        began.entry((service, who)).or_default().push(first.time);
                     }
                 }
             }
@@ -77,8 +76,7 @@ impl Successes {
 
     /// Whether one began in the span, or side by side with its beginning.
     fn within(&self, failing: &Attempt<'_>, who: Who, (from, to): (Timestamp, Timestamp)) -> bool {
-        let key = (failing.subject, failing.service, who);
-        let Some(began) = self.began.get(&key) else { return false };
+        let Some(began) = self.began.get(&(failing.service, who)) else { return false };
         let at = began.partition_point(|time| *time < from && from.since(*time) > SIDE_BY_SIDE);
         began.get(at).is_some_and(|time| *time <= to)
     }
