@@ -607,6 +607,14 @@ impl Attempt<'_> {
         }
     }
 
+    /// Its [`destination`](Self::destination), as text.
+    pub(super) fn label(&self) -> String {
+        match &self.name {
+            Some(name) => String::from(&**name),
+            None => self.destination().to_string(),
+        }
+    }
+
     /// The order in which attempts began; those that began together, by destination.
     pub(super) fn cmp_begun(&self, other: &Self) -> Ordering {
         let names = || self.destination().cmp(&other.destination());
@@ -615,7 +623,8 @@ impl Attempt<'_> {
 
     /// How many it stands for, itself included.
     pub fn count(&self) -> u64 {
-        self.tries().map(|one| u64::from(one.repeats.connections)).sum()
+        let others = self.again.iter().map(|again| u64::from(again.visit.repeats.connections));
+        u64::from(self.repeats.connections) + others.sum::<u64>()
     }
 
     /// When each that it stands for was made, and by whom.
@@ -626,14 +635,16 @@ impl Attempt<'_> {
     }
 
     /// What proves the outcome of one of [these](Self::tries), by its place.
-    pub(super) fn proofs(&self, place: usize) -> Vec<Proof> {
-        let own = &self.result.proof;
-        let Some(again) = place.checked_sub(1).and_then(|place| self.again.get(place)) else {
-            return own.clone();
-        };
-        let stamps = again.visit.proof(again.kind).into_iter().flatten();
-        let moved = |(proof, stamp): (&Proof, _)| Proof { stamp, detail: proof.detail.clone() };
-        own.iter().zip(stamps).map(moved).collect()
+    pub(super) fn proofs(&self, place: usize) -> impl Iterator<Item = Proof> {
+        let again = place.checked_sub(1).and_then(|place| self.again.get(place));
+        let stamps = again.map(|again| again.visit.proof(again.kind));
+        self.result.proof.iter().enumerate().map_while(move |(at, proof)| {
+            let stamp = match &stamps {
+                Some(stamps) => stamps.get(at).copied().flatten()?,
+                None => proof.stamp,
+            };
+            Some(Proof { stamp, detail: proof.detail.clone() })
+        })
     }
 
     /// Why it's inconclusive.

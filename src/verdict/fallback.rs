@@ -111,7 +111,7 @@ impl<'a> Reached<'a> {
         let other_family = &self.of_family[usize::from(client.is_ipv4())];
         let other = || other_family.get(&(port, subject)).and_then(|series| series.near(attempt));
         let connection = own.or_else(other)?;
-        let shown = connection.attempt.proofs(connection.place).pop()?;
+        let shown = connection.attempt.proofs(connection.place).last()?;
         let detail = format!("reached over TCP: {}", shown.detail).into();
         Some(Proof { stamp: shown.stamp, detail })
     }

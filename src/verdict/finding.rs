@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,14 +110,13 @@ pub struct Evidence {
     /// Outcome of the attempt that it belongs to.
     pub outcome: Outcome,
     /// What the frame shows.
-    pub detail: String,
+    pub detail: Cow<'static, str>,
 }
 
 impl Evidence {
-    pub(super) fn new(outcome: Outcome, proof: &Proof) -> Self {
-        let (ts, frame) = (proof.stamp.time, proof.stamp.frame);
-        let (input, frame, detail) = (frame.input(), frame.number(), proof.detail.to_string());
-        Self { ts, input, frame, outcome, detail }
+    pub(super) fn new(outcome: Outcome, Proof { stamp, detail }: Proof) -> Self {
+        let (input, frame) = (stamp.frame.input(), stamp.frame.number());
+        Self { ts: stamp.time, input, frame, outcome, detail }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     base::Timestamp,
     scan::TRY_GAP,
     verdict::{
-        Evidence, Flag, Meaning, Outcome, Proof, Stage, Verdict,
+        Evidence, Flag, Meaning, Stage, Verdict,
         attempt::{Attempt, Try},
         finding::Outcomes,
         matched::Matched,
@@ -33,8 +33,10 @@ impl<'a> Gathered<'a> {
 
     /// All tries, those of each client together, in the order in which they began.
     pub(super) fn tries(&self) -> Vec<Tries> {
-        let each = |attempt: &'a Attempt<'a>| attempt.tries().map(|one| Tries::new(attempt, one));
-        let mut all: Vec<_> = self.attempts().flat_map(each).collect();
+        let mut all = Vec::with_capacity(self.attempts().map(|one| 1 + one.again.len()).sum());
+        for attempt in self.attempts() {
+            all.extend(attempt.tries().map(|one| Tries::new(attempt, one)));
+        }
         all.sort_unstable_by_key(|one| (one.subject, one.client, one.first, one.last));
         all
     }
@@ -91,8 +93,9 @@ impl<'a> Gathered<'a> {
         let also = matches!(verdict, Verdict::Reachable | Verdict::Inconclusive);
         let failing = also.then(|| self.decisive(Verdict::Degraded));
         for attempts in [failing.map(earliest), Some(earliest(self.decisive(verdict)))] {
-            for (outcome, proofs) in attempts.into_iter().flatten() {
-                shown.extend(proofs.iter().map(|proof| Evidence::new(outcome, proof)));
+            for (attempt, place) in attempts.into_iter().flatten() {
+                let outcome = attempt.result.outcome;
+                shown.extend(attempt.proofs(place).map(|proof| Evidence::new(outcome, proof)));
             }
         }
         shown.truncate(MAX_EVIDENCE);
@@ -105,21 +108,20 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// Of the earliest tries, in order, what became of them and what proves it. No more than are shown.
+/// The earliest tries, in order: their attempts, and their places among those. No more than are shown.
 /// Takes attempts in the order in which they began.
 fn earliest<'a>(
     attempts: impl Iterator<Item = &'a Attempt<'a>>,
-) -> impl Iterator<Item = (Outcome, Vec<Proof>)> {
+) -> impl Iterator<Item = (&'a Attempt<'a>, usize)> {
+    let mut all = Vec::new();
     // Each has a try that is before all of later attempts.
-    let attempts = attempts.take(MAX_EVIDENCE);
-    let first = |attempt: &'a Attempt<'a>| {
+    for attempt in attempts.take(MAX_EVIDENCE) {
         let tries = attempt.tries().take(MAX_EVIDENCE).enumerate();
-        tries.map(move |(place, tried)| (tried.first, tried.client, attempt, place))
-    };
-    let mut all: Vec<_> = attempts.flat_map(first).collect();
+        all.extend(tries.map(|(place, tried)| (tried.first, tried.client, attempt, place)));
+    }
     all.sort_by_key(|(first, client, ..)| (*first, *client));
     all.truncate(MAX_EVIDENCE);
-    all.into_iter().map(|(.., attempt, place)| (attempt.result.outcome, attempt.proofs(place)))
+    all.into_iter().map(|(.., attempt, place)| (attempt, place))
 }
 
 /// Tries of one client to reach one destination.
@@ -175,6 +177,9 @@ impl Tries {
 /// A client with two address families tries both and keeps what answers first (RFC 8305): what
 /// fails over one while the other succeeds is part of the same try.
 fn count_chains(chains: &[Tries]) -> u64 {
+    if chains.iter().all(|chain| chain.reached) {
+        return chains.iter().map(|chain| chain.count).sum();
+    }
     let mut reached: Vec<_> = chains
         .iter()
         .filter(|chain| chain.reached)

@@ -1,10 +1,6 @@
 //! Attempts and rules in, findings out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    num::NonZeroUsize,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use crate::{
     allowlist::Policy,
@@ -201,7 +197,7 @@ fn judge_target(index: usize, found: &Gathered<'_>, site: &Site) -> TargetFindin
     TargetFinding {
         pattern: target.text.clone(),
         verdict: found.verdict(),
-        names: sorted(names.into_values().map(|attempt| attempt.destination().to_string())),
+        names: sorted(names.into_values().map(|attempt| attempt.label())),
         attempts: Tries::count(found.tries()),
         outcomes: found.outcomes(),
         unresolved: match &target.kind {
@@ -232,9 +228,10 @@ fn judge_destination(
     let attempts = || found.attempts();
     let tries = found.tries();
     let said = said(matched);
-    let hits: BTreeSet<Hit> = said.iter().flat_map(|said| &said.hits).copied().collect();
+    let mut hits: Vec<Hit> = said.iter().flat_map(|said| &said.hits).copied().collect();
+    hits.sort_unstable_by(|a, b| b.cmp(a));
     let mut rules = Vec::new();
-    for hit in hits.iter().rev() {
+    for hit in &hits {
         let id = &site.rules()[hit.rule].rule.id;
         if !rules.contains(id) {
             rules.push(id.clone());
@@ -255,7 +252,7 @@ fn judge_destination(
         }
     }
     DestinationFinding {
-        name: attempts().next().map_or_else(String::new, |one| one.destination().to_string()),
+        name: attempts().next().map_or_else(String::new, |one| one.label()),
         named_by: attempts().map(|a| a.named_by).min().unwrap_or(NamedBy::Address),
         candidates: candidates(attempts()),
         addresses: sorted(attempts().filter_map(|a| a.addr)),
@@ -270,7 +267,7 @@ fn judge_destination(
         reasons,
         stage: found.stage(verdict),
         verdict,
-        clients: sorted(tries.iter().map(|one| one.client)),
+        clients: tries.chunk_by(|a, b| a.client == b.client).map(|of| of[0].client).collect(),
         bytes,
         first: tries.iter().map(|one| one.first).min().unwrap_or_default(),
         last: tries.iter().map(|one| one.last).max().unwrap_or_default(),
@@ -295,7 +292,7 @@ fn candidates<'a>(attempts: impl Iterator<Item = &'a Attempt<'a>>) -> Vec<HostNa
         let others = attempt.again.iter().map(|again| &again.candidates);
         std::iter::once(&attempt.candidates).chain(others)
     };
-    let mut lists: Vec<_> = attempts.flat_map(lists).collect();
+    let mut lists: Vec<_> = attempts.flat_map(lists).filter(|list| !list.is_empty()).collect();
     lists.sort_unstable_by_key(|list| list.as_ptr());
     lists.dedup_by_key(|list| list.as_ptr());
     if let [only] = lists[..] {
@@ -306,8 +303,8 @@ fn candidates<'a>(attempts: impl Iterator<Item = &'a Attempt<'a>>) -> Vec<HostNa
 }
 
 /// What would have to be on for a rule to explain the destination.
-fn condition(hits: &BTreeSet<Hit>, site: &Site) -> Option<String> {
-    let best = hits.iter().next_back()?;
+fn condition(hits: &[Hit], site: &Site) -> Option<String> {
+    let best = hits.first()?;
     site.rules()[best.rule].rule.when.as_ref().map(ToString::to_string)
 }
 

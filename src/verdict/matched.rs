@@ -55,7 +55,7 @@ struct Asked {
     named_by: NamedBy,
     is_to_proxy: bool,
     is_midstream: bool,
-    /// Where the list of candidates lies: attempts that are alike share it.
+    /// Where the list of candidates lies, when it matters: attempts that are alike share it.
     candidates: usize,
 }
 
@@ -77,7 +77,7 @@ impl<'s> Matcher<'s> {
             named_by: attempt.named_by,
             is_to_proxy: is_to_proxy(attempt),
             is_midstream: attempt.flags.contains(&Flag::Midstream),
-            candidates: attempt.candidates.as_ptr().addr(),
+            candidates: if is_guessed(attempt) { attempt.candidates.as_ptr().addr() } else { 0 },
         };
         let Self { site, permits, known, .. } = self;
         let said = known.entry(asked).or_insert_with(|| Said::of(attempt, site, *permits).into());
@@ -105,14 +105,14 @@ impl Said {
             _ => classify(attempt, name, &hits, site, permits),
         };
         // Without a name of its own, a connection to a shared address may be any of them.
-        let guessed = matches!(attempt.named_by, NamedBy::Dns | NamedBy::DnsOtherClient);
-        if guessed && attempt.candidates.len() > 1 {
+        if is_guessed(attempt) && attempt.candidates.len() > 1 {
             let differs = |name: &HostName| {
                 let other = find(Some(name), addr, service);
                 classify(attempt, Some(name), &other, site, permits).0 != class
                     || other.first().map(|hit| hit.rule) != hits.first().map(|hit| hit.rule)
             };
-            if attempt.candidates.iter().any(differs) {
+            let mut others = attempt.candidates.iter().filter(|other| Some(*other) != name);
+            if others.any(differs) {
                 class = Class::Ambiguous;
             }
         }
@@ -160,6 +160,11 @@ fn by_rules(attempt: &Attempt<'_>, hits: &[Hit], site: &Site) -> Class {
     } else {
         Class::Unexpected
     }
+}
+
+/// True when it may be any of the names that DNS gave for the address.
+fn is_guessed(attempt: &Attempt<'_>) -> bool {
+    matches!(attempt.named_by, NamedBy::Dns | NamedBy::DnsOtherClient)
 }
 
 /// To the proxy itself, or to what must be left out of it.

@@ -60,10 +60,12 @@ impl<'r, 'c> Repeated<'r, 'c> {
     }
 
     pub(super) fn attempts(&self, visits: &'c [Visit], found: &mut Attempts<'c>) {
+        // Most have just one.
+        let is_single = visits.len() == 1;
         let mut alike = Alike::default();
         let serves = is_local(self.kind.server.addr(), self.viewpoint.profile);
         for visit in visits {
-            if self.is_special || self.is_reversed(visit) {
+            if self.is_special || is_single || self.is_reversed(visit) {
                 self.viewpoint.attempts(&self.kind.connection(visit), self.naming, found);
             } else if serves && !is_local(visit.client.addr(), self.viewpoint.profile) {
                 found.inbound_flows += u64::from(visit.repeats.connections);

@@ -3,9 +3,6 @@
 
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use crate::{
     base::Timestamp,
     decode::Transport,
@@ -37,31 +34,40 @@ fn mark_one(all: &mut [Attempt<'_>]) {
 /// On which service (`None` stands for any, since a lookup is for all), and by whom.
 type Key = (Option<(Transport, u16)>, Who);
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Who {
     Client(IpAddr),
     /// Any client of this address family: true for IPv6.
     Family(bool),
 }
 
-/// When connections that reached their destination began, in order.
+/// When connections that reached their destination began, in order. Only those that a failing
+/// attempt asks for.
 struct Successes {
-    began: HashMap<Key, Vec<Timestamp>, RandomState>,
+    began: Vec<(Key, Timestamp)>,
 }
 
 impl Successes {
     fn new(all: &[Attempt<'_>]) -> Self {
-        let mut began: HashMap<_, Vec<_>, RandomState> = HashMap::default();
+        let failing = || all.iter().filter(|attempt| attempt.is_blocked());
+        let mut services: Vec<_> = failing().map(|attempt| attempt.service).collect();
+        services.sort_unstable();
+        services.dedup();
+        let asks = |v6: bool| failing().any(|attempt| attempt.client.is_ipv6() != v6);
+        let asked = [asks(false), asks(true)];
+        let mut began = Vec::new();
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
-            for Try { first, client, .. } in attempt.tries() {
-                for service in [attempt.service, None] {
-                    for who in [Who::Client(client), Who::Family(client.is_ipv6())] {
-                        began.entry((service, who)).or_default().push(first.time);
+            let wanted = |service: &Option<_>| services.binary_search(service).is_ok();
+            for service in [attempt.service, None].into_iter().filter(wanted) {
+                for Try { first, client, .. } in attempt.tries() {
+                    began.push(((service, Who::Client(client)), first.time));
+                    if asked[usize::from(client.is_ipv6())] {
+                        began.push(((service, Who::Family(client.is_ipv6())), first.time));
                     }
                 }
             }
         }
-        began.values_mut().for_each(|times| times.sort_unstable());
+        began.sort_unstable();
         Self { began }
     }
 
@@ -70,15 +76,14 @@ impl Successes {
         let own = Who::Client(failing.client);
         // A client of two families has two addresses: here they must be close to belong together.
         let other_family = Who::Family(failing.client.is_ipv4());
-        self.within(failing, own, (first, last.plus(RETRY_WINDOW)))
-            || self.within(failing, other_family, (first, first.plus(SIDE_BY_SIDE)))
+        self.within((failing.service, own), first, last.plus(RETRY_WINDOW))
+            || self.within((failing.service, other_family), first, first.plus(SIDE_BY_SIDE))
     }
 
     /// Whether one began in the span, or side by side with its beginning.
-    fn within(&self, failing: &Attempt<'_>, who: Who, (from, to): (Timestamp, Timestamp)) -> bool {
-        let Some(began) = self.began.get(&(failing.service, who)) else { return false };
-        let at = began.partition_point(|time| *time < from && from.since(*time) > SIDE_BY_SIDE);
-        began.get(at).is_some_and(|time| *time <= to)
+    fn within(&self, key: Key, from: Timestamp, to: Timestamp) -> bool {
+        let at = self.began.partition_point(|one| *one < (key, from.minus(SIDE_BY_SIDE)));
+        self.began.get(at).is_some_and(|(whose, time)| *whose == key && *time <= to)
     }
 }
 
