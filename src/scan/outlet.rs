@@ -39,7 +39,6 @@ impl<S> Out<'_, S> {
 /// Where what is read of one flow goes.
 pub(super) struct Outlet<'o, 'r, S> {
     key: &'o FlowKey,
-    dns_server: Option<Side>,
     out: &'o mut Out<'r, S>,
 }
 
@@ -50,8 +49,7 @@ const HTTPS: u16 = 65;
 
 impl<'o, 'r, S: Sink> Outlet<'o, 'r, S> {
     pub(super) fn new(key: &'o FlowKey, out: &'o mut Out<'r, S>) -> Self {
-        let dns_server = out.dns_server(key);
-        Self { key, dns_server, out }
+        Self { key, out }
     }
 
     /// Reads a datagram to or from a DNS server. What isn't DNS teaches nothing.
@@ -128,7 +126,7 @@ impl<S: Sink> Listener for Outlet<'_, '_, S> {
         let client = if message.is_response { from.other() } else { from };
         // A response that no server sent teaches nothing.
         let server_port = self.key.end(client.other()).port();
-        if self.dns_server == Some(client) && server_port != 53 {
+        if server_port != 53 && self.dns_server() == Some(client) {
             return;
         }
         let ends = self.ends(client);
@@ -138,7 +136,7 @@ impl<S: Sink> Listener for Outlet<'_, '_, S> {
     }
 
     fn dns_server(&self) -> Option<Side> {
-        self.dns_server
+        self.out.dns_server(self.key)
     }
 }
 

@@ -96,12 +96,12 @@ impl Conversation {
             State::Undecided => self.decide(views, listener),
             State::Skimming => self.skim(views, anchored, listener),
             State::Tls(talk) => {
-                talk.step(views, &mut self.facts);
+                let used = talk.step(views, &mut self.facts);
                 self.finished = talk.finished();
                 if self.finished == [true; 2] {
                     self.state = State::Over;
                 }
-                [0, 0]
+                used
             }
             State::Http(_) => self.step_http(views, listener),
             State::Dns(server) => {
@@ -253,10 +253,10 @@ impl Conversation {
     ) -> [usize; 2] {
         let mut talk = Box::new(TlsTalk::new(client, &hello));
         talk.note_hello(&hello, views[client.index()], &mut self.facts, listener);
-        talk.step(views, &mut self.facts);
+        let used = talk.step(views, &mut self.facts);
         self.finished = talk.finished();
         self.state = State::Tls(talk);
-        [0, 0]
+        used
     }
 
     fn enter_http(

@@ -1,4 +1,4 @@
-use super::{Listener, Views, directions};
+use super::{Listener, Views, directions, pair};
 use crate::{
     extract::{
         Ech, Fact, Facts, Hello, Probe, ServerCertificate,
@@ -60,7 +60,8 @@ impl TlsTalk {
         facts.hello = Some(Hello { stamp, sni, ech, quic: false, complete });
     }
 
-    pub(super) fn step(&mut self, views: Views<'_>, facts: &mut Facts) {
+    /// Reads on. Gives the bytes that are done with.
+    pub(super) fn step(&mut self, views: Views<'_>, facts: &mut Facts) -> [usize; 2] {
         let (ask, answer) = directions(views, self.client);
         while !self.ask_done {
             match self.ask.read(ask.bytes) {
@@ -76,6 +77,7 @@ impl TlsTalk {
                 Probe::Not => self.answer_done = true,
             }
         }
+        pair(self.client, self.ask.release(), self.answer.release())
     }
 
     fn asked(&mut self, seen: &Seen, view: View<'_>, facts: &mut Facts) {

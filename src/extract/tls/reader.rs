@@ -81,12 +81,15 @@ pub enum Foreign {
 
 /// Reads one direction of a TLS stream, event by event.
 ///
-/// Give it the same growing prefix each time. It remembers how far it is, so the work of all
-/// calls together is linear in the bytes. Only messages that span records are copied.
+/// Give it the same growing prefix each time, or what is left of it after [`Reader::release`]. It
+/// remembers how far it is, so the work of all calls together is linear in the bytes. Only messages
+/// that span records are copied.
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
     /// Where to read on.
     at: usize,
+    /// Bytes came before the prefix.
+    begun: bool,
     /// Payload bytes that the current handshake record still has.
     left: usize,
     /// The beginning of a message that spans records.
@@ -127,6 +130,13 @@ impl Reader {
         self.message.capacity()
     }
 
+    /// Number of bytes at the front of the prefix that aren't needed any more, which may be more than
+    /// there are. From now on the prefix begins behind them.
+    pub fn release(&mut self) -> usize {
+        self.begun |= self.at > 0;
+        std::mem::take(&mut self.at)
+    }
+
     /// The next event. `Not` when there is nothing more to learn from this direction.
     pub fn read(&mut self, prefix: &[u8]) -> Probe<Seen> {
         while !self.done {
@@ -150,7 +160,7 @@ impl Reader {
         let header = match wire::header(rest) {
             Probe::Found(header) => header,
             Probe::More(_) => return Step::Need(self.at + HEADER),
-            Probe::Not if self.at == 0 => return self.foreign(prefix),
+            Probe::Not if self.at == 0 && !self.begun => return self.foreign(prefix),
             Probe::Not => return Step::End,
         };
         let payload = &rest[HEADER..];
@@ -552,10 +562,26 @@ mod tests {
         seen
     }
 
+    /// The stream in steps of so many bytes, of which those that were read are dropped.
+    fn released(stream: &[u8], step: usize) -> Vec<Seen> {
+        let (mut reader, mut seen, mut start) = (Reader::new(), Vec::new(), 0);
+        for end in (0..=stream.len()).step_by(step).chain([stream.len()]) {
+            let prefix = stream.get(start..end).unwrap_or_default();
+            while let Probe::Found(event) = reader.read(prefix) {
+                seen.push(Seen { end: start + event.end, ..event });
+            }
+            start += reader.release();
+        }
+        seen
+    }
+
     #[test]
     fn prefixes_of_any_length_give_the_same() {
         for stream in SERVERS.iter().chain(&CLIENTS) {
             let whole = all(Reader::new(), stream);
+            for step in [1, 7, 100, 1000] {
+                assert_eq!(released(stream, step), whole);
+            }
             assert_eq!(dripped(stream, false), whole);
             assert_eq!(dripped(stream, true), whole);
         }
@@ -566,6 +592,7 @@ mod tests {
         fn any_bytes_are_survived(stream in prop::collection::vec(any::<u8>(), 0..300), tls: bool) {
             let stream = if tls { records(22, &stream, &[20]) } else { stream };
             prop_assert_eq!(dripped(&stream, false), all(Reader::new(), &stream));
+            prop_assert_eq!(released(&stream, 3), all(Reader::new(), &stream));
         }
 
         #[test]
@@ -574,7 +601,8 @@ mod tests {
             let at = at % stream.len();
             stream[at] = byte;
             let whole = all(Reader::new(), &stream);
-            prop_assert_eq!(dripped(&stream, true), whole);
+            prop_assert_eq!(dripped(&stream, true), whole.clone());
+            prop_assert_eq!(released(&stream, 50), whole);
         }
 
         #[test]
