@@ -297,7 +297,7 @@ struct Known<'k> {
 struct Address<'k> {
     /// Sorted by client and name.
     told: &'k [Binding],
-    /// By name, whoever was told. Empty until it is asked for.
+    /// By name, whoever was told, if several were. Empty until it is asked for.
     told_to_anyone: Vec<(&'k HostName, Vec<Span>)>,
     /// What was given before, for others to share.
     given: Vec<Arc<[HostName]>>,
@@ -344,11 +344,17 @@ impl<'k> Address<'k> {
         find_named(own.map(|binding| (&binding.name, binding.spans())), time, names);
         let other_client = names.is_empty();
         if other_client {
-            if self.told_to_anyone.is_empty() {
-                self.told_to_anyone = by_name(self.told);
+            let client = |binding: Option<&Binding>| binding.map(|binding| binding.client);
+            if client(self.told.first()) == client(self.told.last()) {
+                let all = self.told.iter().map(|binding| (&binding.name, binding.spans()));
+                find_named(all, time, names);
+            } else {
+                if self.told_to_anyone.is_empty() {
+                    self.told_to_anyone = by_name(self.told);
+                }
+                let all = self.told_to_anyone.iter().map(|(name, spans)| (*name, &spans[..]));
+                find_named(all, time, names);
             }
-            let all = self.told_to_anyone.iter().map(|(name, spans)| (*name, &spans[..]));
-            find_named(all, time, names);
         }
         if names.is_empty() {
             return Candidates::default();

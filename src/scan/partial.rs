@@ -242,6 +242,7 @@ impl Partial {
         }
     }
 
+    #[inline]
     fn close<S: Sink>(
         &mut self,
         key: FlowKey,
@@ -266,6 +267,7 @@ impl Partial {
     }
 
     /// Keeps a connection, and counts it when it was cut short or there is no room.
+    #[inline]
     fn keep(&mut self, connection: Connection, given_up: bool) {
         // Once more, as something is missing that no connection shows: a success that would decide,
         // the answer to a lookup.

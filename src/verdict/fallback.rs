@@ -4,7 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use crate::{
     base::Timestamp,
@@ -22,16 +22,20 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// Flags each failing QUIC attempt of which the client reached the same name (or the same address,
 /// when it has no name) over TCP, before, meanwhile or soon after, and shows that connection.
 ///
-/// Takes attempts with their destinations numbered, all on a destination among them. The TCP
+/// Takes attempts with their destinations numbered, those on each next to each other. The TCP
 /// connection may use the other address family, or go through a proxy.
 pub(super) fn mark(all: &mut [Attempt<'_>]) {
-    let wanted: HashSet<_, RandomState> =
-        all.iter().filter(|attempt| is_failing_quic(attempt)).map(|a| a.subject).collect();
-    if wanted.is_empty() {
-        return;
+    for same in all.chunk_by_mut(|a, b| a.subject == b.subject) {
+        if same.iter().any(is_failing_quic) {
+            mark_one(same);
+        }
     }
+}
+
+/// The same, of the attempts on one destination.
+fn mark_one(all: &mut [Attempt<'_>]) {
     let proofs: Vec<_> = {
-        let reached = Reached::new(all, &wanted);
+        let reached = Reached::new(all);
         let proof = |one| is_failing_quic(one).then(|| reached.instead_of(one)).flatten();
         all.iter().map(proof).collect()
     };
@@ -57,12 +61,12 @@ fn is_failing_quic(attempt: &Attempt<'_>) -> bool {
 /// Where QUIC is at home, also when its version is one that can't be read.
 const HTTPS: u16 = 443;
 
-/// TCP connections that reached their destination, by port and destination, then by client.
+/// TCP connections that reached their destination, by port, then by client.
 #[derive(Default)]
 struct Reached<'a> {
-    of_client: HashMap<(u16, u32, IpAddr), Series<'a>, RandomState>,
+    of_client: HashMap<(u16, IpAddr), Series<'a>, RandomState>,
     /// The same by address family, IPv4 first.
-    of_family: [HashMap<(u16, u32), Series<'a>, RandomState>; 2],
+    of_family: [HashMap<u16, Series<'a>, RandomState>; 2],
 }
 
 /// Connections in the order in which they began.
@@ -81,35 +85,30 @@ struct Connection<'a> {
 }
 
 impl<'a> Reached<'a> {
-    /// Of the attempts, those to the `wanted` destinations.
-    fn new(all: &'a [Attempt<'_>], wanted: &HashSet<u32, RandomState>) -> Self {
+    fn new(all: &'a [Attempt<'_>]) -> Self {
         let mut reached = Self::default();
         let mut found = Vec::new();
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
             let Some((Transport::Tcp, port)) = attempt.service else { continue };
-            if wanted.contains(&attempt.subject) {
-                let tries = attempt.tries().enumerate();
-                found.extend(tries.map(|(place, tried)| (port, attempt, place, tried)));
-            }
+            let tries = attempt.tries().enumerate();
+            found.extend(tries.map(|(place, tried)| (port, attempt, place, tried)));
         }
         found.sort_by_key(|(.., tried)| (tried.first, tried.client));
         for (port, attempt, place, Try { first, client, last, .. }) in found {
             let connection = Connection { first: first.time, last, attempt, place, longest: 0 };
-            let (subject, family) = (attempt.subject, usize::from(client.is_ipv6()));
-            let family = &mut reached.of_family[family];
-            family.entry((port, subject)).or_default().push(connection);
-            reached.of_client.entry((port, subject, client)).or_default().push(connection);
+            let family = &mut reached.of_family[usize::from(client.is_ipv6())];
+            family.entry(port).or_default().push(connection);
+            reached.of_client.entry((port, client)).or_default().push(connection);
         }
         reached
     }
 
     fn instead_of(&self, attempt: &Attempt<'_>) -> Option<Proof> {
         let (_, port) = attempt.service?;
-        let key = (port, attempt.subject, attempt.client);
-        let own = self.of_client.get(&key).and_then(|series| series.near(attempt));
-        let (port, subject, client) = key;
+        let client = attempt.client;
+        let own = self.of_client.get(&(port, client)).and_then(|series| series.near(attempt));
         let other_family = &self.of_family[usize::from(client.is_ipv4())];
-        let other = || other_family.get(&(port, subject)).and_then(|series| series.near(attempt));
+        let other = || other_family.get(&port).and_then(|series| series.near(attempt));
         let connection = own.or_else(other)?;
         let shown = connection.attempt.proofs(connection.place).last()?;
         let detail = format!("reached over TCP: {}", shown.detail).into();

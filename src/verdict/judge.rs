@@ -105,8 +105,7 @@ impl<'a> Judged<'a> {
         batch.sort_by_cached_key(|one| (one.subject, one.service, one.first, one.client));
         retry::mark(batch);
         fallback::mark(batch);
-        let mut matcher = Matcher::new(site, policy);
-        let matched: Vec<_> = batch.iter().map(|attempt| matcher.look(attempt)).collect();
+        let matched = Matcher::new(site, policy).look_at_all(batch);
         let key = |one: &Matched<'_>| (one.attempt.subject, one.attempt.service);
         let destinations = matched
             .chunk_by(|a, b| key(a) == key(b))
@@ -295,8 +294,10 @@ fn candidates<'a>(attempts: impl Iterator<Item = &'a Attempt<'a>>) -> Vec<HostNa
     let mut lists: Vec<_> = attempts.flat_map(lists).filter(|list| !list.is_empty()).collect();
     lists.sort_unstable_by_key(|list| list.as_ptr());
     lists.dedup_by_key(|list| list.as_ptr());
-    if let [only] = lists[..] {
-        return only.to_vec();
+    match lists[..] {
+        [] => return Vec::new(),
+        [only] => return only.to_vec(),
+        _ => {}
     }
     let names = sorted(lists.into_iter().flat_map(|list| list.iter()));
     names.into_iter().cloned().collect()

@@ -42,13 +42,13 @@ pub(super) struct Matcher<'s> {
     permits: Permits<'s>,
     /// True when it may matter who asks.
     tells_clients_apart: bool,
+    /// Of one destination.
     known: HashMap<Asked, Arc<Said>, RandomState>,
 }
 
-/// All of an attempt that anything is said about.
+/// All of an attempt on one destination that anything is said about.
 #[derive(PartialEq, Eq, Hash)]
 struct Asked {
-    subject: u32,
     client: Option<IpAddr>,
     addr: Option<IpAddr>,
     service: Service,
@@ -67,10 +67,24 @@ impl<'s> Matcher<'s> {
         Self { site, permits: Permits(policy), tells_clients_apart, known: HashMap::default() }
     }
 
-    /// The attempt with what is said of it. Its destination is numbered.
-    pub(super) fn look<'a>(&mut self, attempt: &'a Attempt<'a>) -> Matched<'a> {
+    /// Attempts with what is said of them. Their destinations are numbered, those on each next to each
+    /// other.
+    pub(super) fn look_at_all<'a>(&mut self, all: &'a [Attempt<'a>]) -> Vec<Matched<'a>> {
+        let mut matched = Vec::with_capacity(all.len());
+        for same in all.chunk_by(|a, b| a.subject == b.subject) {
+            if let [only] = same {
+                let said = Said::of(only, self.site, self.permits).into();
+                matched.push(Matched { attempt: only, said });
+            } else {
+                self.known.clear();
+                matched.extend(same.iter().map(|attempt| self.look(attempt)));
+            }
+        }
+        matched
+    }
+
+    fn look<'a>(&mut self, attempt: &'a Attempt<'a>) -> Matched<'a> {
         let asked = Asked {
-            subject: attempt.subject,
             client: self.tells_clients_apart.then_some(attempt.client),
             addr: attempt.addr,
             service: attempt.service,

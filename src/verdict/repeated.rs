@@ -63,7 +63,7 @@ impl<'r, 'c> Repeated<'r, 'c> {
         // Most have just one.
         let is_single = visits.len() == 1;
         let mut alike = Alike::default();
-        let serves = is_local(self.kind.server.addr(), self.viewpoint.profile);
+        let serves = !is_single && is_local(self.kind.server.addr(), self.viewpoint.profile);
         for visit in visits {
             if self.is_special || is_single || self.is_reversed(visit) {
                 self.viewpoint.attempts(&self.kind.connection(visit), self.naming, found);
