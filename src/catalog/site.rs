@@ -137,8 +137,7 @@ impl Site {
         service: Option<(Transport, u16)>,
     ) -> Vec<Hit> {
         let mut hits = Vec::new();
-        let inside = addr.is_some_and(|addr| self.profile.network.is_inside(addr));
-        let mut add = |id: u32| hits.extend(self.hit(id as usize, client, service, inside));
+        let mut add = |id: u32| hits.extend(self.hit(id as usize, client, addr, service));
         if let Some(name) = name {
             self.by_name.lookup(name, &mut add);
         }
@@ -155,24 +154,27 @@ impl Site {
         &self,
         target: usize,
         client: IpAddr,
+        addr: Option<IpAddr>,
         service: Option<(Transport, u16)>,
-        inside: bool,
     ) -> Option<Hit> {
         let rule = self.targets[target].rule;
         let SiteRule { rule: stated, active, .. } = &self.rules[rule];
         let served = service.is_none_or(|(transport, port)| {
             stated.transport == transport && stated.takes_port(port)
         });
-        let from = stated.from.as_ref().and_then(|role| self.profile.roles.get(role));
-        let meant = from.is_none_or(|nets| nets.iter().any(|net| net.contains(&client)));
+        let from = || stated.from.as_ref().and_then(|role| self.profile.roles.get(role));
+        let meant = || from().is_none_or(|nets| nets.iter().any(|net| net.contains(&client)));
+        // What stays inside the site explains nothing that leaves it.
+        let inside = || addr.is_some_and(|addr| self.profile.network.is_inside(addr));
+        if !served || !meant() || (stated.scope != Scope::Egress && !inside()) {
+            return None;
+        }
         let rank = match &self.targets[target].kind {
             TargetKind::Name(pattern) => Rank::Name(pattern.specificity()),
             TargetKind::Prefixes(_) => Rank::Prefix,
             TargetKind::Any | TargetKind::Unresolved(_) => Rank::Any,
         };
-        // What stays inside the site explains nothing that leaves it.
-        let in_scope = inside || stated.scope == Scope::Egress;
-        (served && meant && in_scope).then_some(Hit { active: *active, rank, rule, target })
+        Some(Hit { active: *active, rank, rule, target })
     }
 }
 

@@ -37,8 +37,7 @@ impl<'a> Gathered<'a> {
         for attempt in self.attempts() {
             all.extend(attempt.tries().map(|one| Tries::new(attempt, one)));
         }
-        // Mostly runs of what is in order already.
-        all.sort_by_key(|one| (one.subject, one.client, one.first, one.last));
+        all.sort_unstable_by_key(|one| (one.subject, one.client, one.first, one.last));
         all
     }
 

@@ -28,12 +28,12 @@ fn nasty() -> Report {
             target.names = vec![NASTY.to_owned()];
             target.pattern = NASTY.to_owned();
         }
-        finding.evidence.iter_mut().for_each(|item| item.detail = NASTY.to_owned());
+        finding.evidence.iter_mut().for_each(|item| item.detail = NASTY.into());
     }
     for found in &mut report.destinations {
         found.finding.name = NASTY.to_owned();
         found.finding.condition = Some(NASTY.to_owned());
-        found.finding.evidence.iter_mut().for_each(|item| item.detail = NASTY.to_owned());
+        found.finding.evidence.iter_mut().for_each(|item| item.detail = NASTY.into());
     }
     report.name_node(NASTY);
     report
