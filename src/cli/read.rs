@@ -13,14 +13,13 @@ use egress_auditor::{
 };
 
 #[cfg(feature = "live")]
-use egress_auditor::source::SET_BACK;
+use egress_auditor::source::{SET_BACK, now};
 
 use super::{Inputs, files::Files, memory};
 #[cfg(feature = "live")]
 use super::{
     live::{LiveArgs, PATIENCE},
     sandbox::SandboxArgs,
-    state::now,
 };
 
 /// What the inputs gave.

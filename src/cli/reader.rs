@@ -17,7 +17,7 @@ use egress_auditor::{
     decode::Transport,
     flow::{Endpoint, FlowKey},
     scan::{Census, Limits, Partial, Place, Scanner},
-    source::{Frame, InputStats, LiveStats, Rings, SET_BACK, SourceError},
+    source::{Frame, InputStats, LiveStats, Rings, SET_BACK, SourceError, now},
 };
 
 use super::{
@@ -25,7 +25,6 @@ use super::{
     read::dropped,
     saved::{Saved, SavedInput},
     shared::Shared,
-    state::now,
     window::{Window, Windows},
 };
 

@@ -3,15 +3,13 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use anyhow::{Context, bail};
 use egress_auditor::{
-    base::Timestamp,
     report::GapSpan,
     scan::Census,
-    source::{Format, InputStats, MAX_GAPS},
+    source::{Format, InputStats, MAX_GAPS, now},
 };
 
 use super::{
@@ -98,12 +96,6 @@ pub(super) fn go_on(input: &mut SavedInput, before: &SavedInput) {
     live.gaps.splice(0..0, before.gaps.iter().copied());
     let excess = live.gaps.len().saturating_sub(MAX_GAPS);
     live.gaps.drain(..excess);
-}
-
-/// The time now, as captures have it.
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn add(sum: &mut u64, more: u64) {

@@ -49,5 +49,5 @@ pub use live::{KernelStats, LiveOptions, addresses, interfaces};
 pub use prefilter::prefilter;
 pub use records::{Cursor, Layout, Records};
 #[cfg(feature = "capture")]
-pub use rings::{Gap, LiveStats, MAX_GAPS, Rings, SET_BACK, Turn};
+pub use rings::{Gap, LiveStats, MAX_GAPS, Rings, SET_BACK, Turn, now};
 pub use stats::{InputStats, Progress};

@@ -643,7 +643,7 @@ impl KernelStats {
 }
 
 /// Capture time now: the kernel stamps frames by the same clock.
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_parts(since.as_secs(), u64::from(since.subsec_nanos()))
 }
