@@ -221,15 +221,19 @@ fn where_the_kernel_cannot_spread_frames_one_ring_reads_all() {
             let said = audit.said();
             said.contains("capturing on") || said.contains("interface eth0: ")
         });
+        // strace doesn't hand signals on, and what it traced goes on without it.
+        let signal = |signal| {
+            let children = format!("/proc/{0}/task/{0}/children", audit.id());
+            let child = fs::read_to_string(children).unwrap_or_default();
+            lab.in_node(&["kill", signal, child.trim()]);
+        };
         if !audit.said().contains("one ring, and so one core") {
+            signal("-KILL");
             continue;
         }
         audit.wait_for("capturing on");
         assert!(lab.fetch("management.azure.com"));
-        // strace doesn't hand signals on.
-        let children = format!("/proc/{0}/task/{0}/children", audit.id());
-        let child = fs::read_to_string(children).unwrap();
-        lab.in_node(&["kill", "-INT", child.trim()]);
+        signal("-INT");
         lab.until("the report is written", || fs::metadata(&output).is_ok_and(|it| it.len() > 0));
         return assert_eq!(rule(&json(&output), "aks/core/resource-manager"), "reachable");
     }

@@ -3,8 +3,9 @@
 //!
 //! One walk from the outside in, a file for each kind of header: `link` (and `wlan`) finds the
 //! network layer, `ip` finds the transport, `transport` and `icmp` finish, and `tunnel` starts
-//! again at what an encapsulation carries. Most frames need none of that: `plain`. `fragment` keeps the pieces of datagrams until they are
-//! whole, `inflate` unpacks. Every length is checked against what was captured; none is trusted.
+//! again at what an encapsulation carries. `fragment` keeps the pieces of datagrams until they are
+//! whole, `inflate` unpacks. Most frames need none of that: `plain` is for them. Every length is
+//! checked against what was captured; none is trusted.
 
 mod fragment;
 mod headers;
@@ -23,10 +24,7 @@ mod wlan;
 
 use std::mem;
 
-use crate::{
-    base::Timestamp,
-    source::{Frame, LinkType},
-};
+use crate::{base::Timestamp, source::Frame};
 use fragment::{Datagram, Reassembly};
 use inflate::Inflater;
 use span::Span;
@@ -34,6 +32,7 @@ use walk::{Compressed, MAX_DEPTH, Path, Stop};
 
 pub use fragment::FragmentLimits;
 pub use packet::{Addr, Body, IcmpError, Packet, Quoted, Tcp, TcpFlags, Transport, Tunnel, Udp};
+pub(crate) use plain::plain;
 pub use undecoded::Undecoded;
 
 /// Decodes frames. Keeps nothing between frames but IP fragments that wait for their datagram's
@@ -81,10 +80,9 @@ impl Decoder {
     /// The reason why there is no packet; to be counted, never fatal.
     #[inline(always)]
     pub fn decode<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Packet<'a>, Undecoded> {
-        let span = Span::new(frame.data, frame.wire_len);
-        match plain::packet(frame.link, span) {
+        match plain(frame) {
             Some(packet) => Ok(packet),
-            None => self.walk(frame.link, span, frame.stamp.time),
+            None => self.walk(frame),
         }
     }
 
@@ -94,18 +92,14 @@ impl Decoder {
         self.reassembly.incomplete()
     }
 
-    /// Reads one header after the other, whatever they are.
+    /// The same, for frames that aren't [`plain`].
     #[inline(never)]
-    fn walk<'a>(
-        &'a mut self,
-        link: LinkType,
-        span: Span<'a>,
-        now: Timestamp,
-    ) -> Result<Packet<'a>, Undecoded> {
-        match link::frame(link, span, Path::OUTSIDE) {
+    pub(crate) fn walk<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Packet<'a>, Undecoded> {
+        let span = Span::new(frame.data, frame.wire_len);
+        match link::frame(frame.link, span, Path::OUTSIDE) {
             Ok(packet) => Ok(packet),
             Err(Stop::Undecoded(reason)) => Err(reason),
-            Err(stop) => self.resume(stop, now),
+            Err(stop) => self.resume(stop, frame.stamp.time),
         }
     }
 
@@ -163,7 +157,7 @@ impl Default for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Stamp;
+    use crate::{base::Stamp, source::LinkType};
     use inflate::tests::deflate;
 
     const DEFLATE: u16 = 2;

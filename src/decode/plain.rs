@@ -1,4 +1,4 @@
-use crate::source::LinkType;
+use crate::source::{Frame, LinkType};
 
 use super::{
     Packet,
@@ -10,14 +10,14 @@ use super::{
 };
 
 /// The packet of a frame like most: Ethernet, IP without options, extensions or fragments, TCP, or UDP
-/// that is no tunnel. What the walk does, in one piece of code that keeps all in registers. `None` for
-/// any other frame; what is wrong with it, the walk tells.
+/// that is no tunnel. What [`Decoder::decode`](super::Decoder::decode) gives, in one piece of code that
+/// keeps all in registers; `None` for any other frame.
 #[inline(always)]
-pub(super) fn packet(link: LinkType, span: Span<'_>) -> Option<Packet<'_>> {
-    if link != LinkType::ETHERNET {
+pub(crate) fn plain<'a>(frame: &Frame<'a>) -> Option<Packet<'a>> {
+    if frame.link != LinkType::ETHERNET {
         return None;
     }
-    let (h, rest) = span.take::<14>()?;
+    let (h, rest) = Span::new(frame.data, frame.wire_len).take::<14>()?;
     let (protocol, span, head) = match be16(h[12], h[13]) {
         ether::IPV4 => ip::plain_v4(rest, Path::OUTSIDE)?,
         ether::IPV6 => ip::header_v6(rest, Path::OUTSIDE).ok()?,
@@ -35,9 +35,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::link;
+    use crate::{base::Stamp, decode::link};
 
     const MACS: [u8; 12] = [2; 12];
+
+    fn ethernet(data: &[u8], cut: u32) -> Frame<'_> {
+        let wire_len = data.len() as u32 + cut;
+        Frame { stamp: Stamp::default(), link: LinkType::ETHERNET, wire_len, data }
+    }
 
     /// Headers as they mostly are, then changed somewhere.
     fn frame() -> impl Strategy<Value = Vec<u8>> {
@@ -78,9 +83,10 @@ mod tests {
     proptest! {
         #[test]
         fn is_what_the_walk_finds(bytes in frame(), more in 0u32..20) {
-            let span = Span::new(&bytes, bytes.len() as u32 + more);
-            if let Some(packet) = packet(LinkType::ETHERNET, span) {
-                let walked = link::frame(LinkType::ETHERNET, span, Path::OUTSIDE);
+            let frame = ethernet(&bytes, more);
+            if let Some(packet) = plain(&frame) {
+                let span = Span::new(frame.data, frame.wire_len);
+                let walked = link::frame(frame.link, span, Path::OUTSIDE);
                 prop_assert_eq!(walked.ok(), Some(packet));
             }
         }
@@ -93,10 +99,10 @@ mod tests {
             let [high, low] = dst.to_be_bytes();
             [&MACS[..], &[8, 0], &v4, &[0, 9, high, low, 0, 8, 0, 0]].concat()
         };
-        let found = |bytes: &[u8]| packet(LinkType::ETHERNET, Span::whole(bytes)).is_some();
+        let found = |bytes: &[u8]| plain(&ethernet(bytes, 0)).is_some();
         assert!(found(&udp(53)));
         assert!(!found(&udp(4789)));
         assert!(!found(&udp(53)[..40]));
-        assert_eq!(packet(LinkType::RAW, Span::whole(&udp(53)[14..])), None);
+        assert_eq!(plain(&Frame { link: LinkType::RAW, ..ethernet(&udp(53)[14..], 0) }), None);
     }
 }

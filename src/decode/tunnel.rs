@@ -13,6 +13,9 @@ use super::{
 /// they don't; an error when what is inside can't be decoded.
 #[inline(always)]
 pub(super) fn in_udp<'a>(src: u16, dst: u16, span: Span<'a>, path: Path) -> Option<Walk<'a>> {
+    if !may_be_in_udp(src, dst) {
+        return None;
+    }
     match (src, dst) {
         // The source port of these is a hash of the inner flow, so it may be any number (RFC 7348
         // section 5, RFC 8926 section 3.3). 8472 is Linux's default, older than the assignment.
@@ -26,7 +29,7 @@ pub(super) fn in_udp<'a>(src: u16, dst: u16, span: Span<'a>, path: Path) -> Opti
     }
 }
 
-/// True for the ports of the tunnels that [`in_udp`] knows.
+/// True for the ports of the tunnels that are opened: [`in_udp`] knows no others.
 #[inline(always)]
 pub(super) fn may_be_in_udp(src: u16, dst: u16) -> bool {
     matches!((src, dst), (_, 4789 | 8472 | 4790 | 6081) | (2152 | 3544, _) | (_, 2152 | 3544))

@@ -214,7 +214,7 @@ impl Tally {
     }
 }
 
-/// Includes a stamp between the first and the last. Mostly it's the last.
+/// Includes a stamp between the first and the last. Mostly it's the last, as the time alone shows.
 #[inline(always)]
 fn widen(first: &mut Stamp, last: &mut Stamp, stamp: Stamp) {
     if stamp.time > last.time || stamp > *last {

@@ -124,18 +124,16 @@ impl Recent {
         let (print, time) = (heard.fingerprint(bytes), units(heard.stamp.time));
         // All are compared, several at once: that takes less time than to stop at the first.
         let is_known = self.prints.iter().fold(false, |any, known| any | (*known == print));
-        let is_copy = is_known && self.is_late(print, time);
+        let is_copy = is_known && self.was_just_heard(print, time);
         self.remember(print, time);
         is_copy
     }
 
     /// True when the print was remembered a little while ago.
     #[inline(never)]
-    fn is_late(&self, print: u32, time: u32) -> bool {
-        let known = self.prints.iter().zip(&self.times).take(self.next.into());
-        known
-            .into_iter()
-            .any(|(known, then)| *known == print && time.wrapping_sub(*then) <= Self::WINDOW)
+    fn was_just_heard(&self, print: u32, time: u32) -> bool {
+        let mut known = self.prints.iter().zip(&self.times).take(self.next.into());
+        known.any(|(known, then)| *known == print && time.wrapping_sub(*then) <= Self::WINDOW)
     }
 
     /// Remembers a packet whatever it is.

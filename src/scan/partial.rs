@@ -201,7 +201,7 @@ impl Partial {
         sink: &mut impl Sink,
     ) {
         for (key, part) in open {
-            self.close(key, part, None, sink);
+            self.ended(key, part, None, sink);
         }
         debug_assert_eq!(self.payload, 0);
     }
@@ -238,22 +238,13 @@ impl Partial {
                 }
                 self.heads.push((key, part, boundary));
             }
-            _ => self.close(key, part, boundary, sink),
+            _ => {
+                self.weigh(part.payload(), 0);
+                let given_up = part.is_given_up();
+                let connection = part.close(key, boundary, &mut self.out(sink));
+                self.keep(connection, given_up);
+            }
         }
-    }
-
-    #[inline]
-    fn close<S: Sink>(
-        &mut self,
-        key: FlowKey,
-        part: Part,
-        boundary: Option<Boundary>,
-        sink: &mut S,
-    ) {
-        self.weigh(part.payload(), 0);
-        let given_up = part.is_given_up();
-        let connection = part.close(key, boundary, &mut self.out(sink));
-        self.keep(connection, given_up);
     }
 
     pub(super) fn evict<S: Sink>(&mut self, key: FlowKey, mut part: Part, sink: &mut S) {
@@ -267,7 +258,6 @@ impl Partial {
     }
 
     /// Keeps a connection, and counts it when it was cut short or there is no room.
-    #[inline]
     fn keep(&mut self, connection: Connection, given_up: bool) {
         // Once more, as something is missing that no connection shows: a success that would decide,
         // the answer to a lookup.

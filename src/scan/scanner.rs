@@ -464,24 +464,26 @@ impl Step<'_> {
         sink: &mut S,
     ) -> Slot {
         let Route { hash, likely, clock } = route;
-        let found = self.table.find_near(key, hash, likely);
-        if let Some(slot) = found
+        let mut before = None;
+        if let Some(slot) = self.table.find_near(key, hash, likely)
             && let Some(part) = self.table.get_mut(slot)
-            && part.boundary(stamp.time, clock, opening).is_none()
         {
-            part.go_on(clock, opening);
-            return slot;
+            let Some(boundary) = part.boundary(stamp.time, clock, opening) else {
+                part.go_on(clock, opening);
+                return slot;
+            };
+            before = Some((slot, boundary));
         }
-        self.begin(key, Route { likely: found, ..route }, stamp, opening, sink)
+        self.begin(before, (key, hash), (stamp, clock), opening, sink)
     }
 
-    /// Begins a connection, ends the one that is there.
+    /// Begins a connection, and ends the one before on the same tuple.
     #[inline(never)]
     fn begin<S: Sink>(
         &mut self,
-        key: &FlowKey,
-        Route { hash, likely, clock }: Route,
-        stamp: Stamp,
+        before: Option<(Slot, Boundary)>,
+        (key, hash): (&FlowKey, KeyHash),
+        (stamp, clock): (Stamp, Timestamp),
         opening: Option<Opening>,
         sink: &mut S,
     ) -> Slot {
@@ -489,11 +491,9 @@ impl Step<'_> {
             Place::Beginning => Beginning::Here,
             Place::Later => Beginning::Unknown,
         };
-        if let Some(slot) = likely
-            && let Some(part) = self.table.get(slot)
-            && let Some(boundary) = part.boundary(stamp.time, clock, opening)
-        {
-            beginning = match boundary != Boundary::Idle && part.leaves_open() {
+        if let Some((slot, boundary)) = before {
+            let leaves_open = self.table.get(slot).is_some_and(Part::leaves_open);
+            beginning = match boundary != Boundary::Idle && leaves_open {
                 true => Beginning::Unknown,
                 false => Beginning::Here,
             };

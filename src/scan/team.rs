@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use foldhash::fast::RandomState;
 
 use crate::{
-    base::{Timestamp, in_parallel},
-    decode::Decoder,
+    base::{Stamp, Timestamp, in_parallel},
+    decode::{self, Decoder, Packet},
     flow::{Endpoint, KeyHash, Table},
     scan::{Census, Counters, Limits, Scanner, clock::Clock, delivery::Delivery, scanner::Route},
     source::Frame,
@@ -61,8 +61,10 @@ impl Team {
             Scanner::with_table(table, part, Arc::clone(&resolvers))
         };
         let scanners = (0..threads.get()).map(scanner).collect();
-        let (decoder, counters) = (Decoder::new(limits.fragments), Counters::default());
-        let router = Router { decoder, counters, clock: Clock::default(), hasher, shares: threads };
+        let router = Router {
+            decoder: Decoder::new(limits.fragments),
+            dealer: Dealer::new(hasher, threads),
+        };
         Self { router, scanners, limits }
     }
 
@@ -108,14 +110,14 @@ impl Team {
     /// What the whole capture told.
     pub fn conclude(self) -> Census {
         let Self { router, scanners, limits } = self;
-        let threads = router.shares;
+        let Dealer { counters, shares: threads, .. } = router.dealer;
         let ended = in_parallel(scanners, threads, || |scanner| scanner.end(&mut ()));
         let all = ended.into_iter().reduce(|mut all, other| {
             all.absorb(other, limits);
             all
         });
         let mut census = all.map(|partial| partial.census()).unwrap_or_default();
-        census.counters.add(router.counters);
+        census.counters.add(counters);
         census
     }
 }
@@ -145,6 +147,11 @@ impl Turn<'_> {
 /// Decodes frames, and finds out whose packets are in them.
 struct Router {
     decoder: Decoder,
+    dealer: Dealer,
+}
+
+/// Deals packets out.
+struct Dealer {
     counters: Counters,
     clock: Clock,
     /// That of all tables.
@@ -155,16 +162,35 @@ struct Router {
 impl Router {
     fn frame(&mut self, frame: &Frame<'_>, batch: &mut Batch) {
         batch.count(frame);
-        let packet = match self.decoder.decode(frame) {
-            Ok(packet) => packet,
-            Err(why) => return self.counters.undecoded(why, frame.link),
-        };
-        let Some((delivery, payload)) = Delivery::of(&packet, frame.stamp) else {
+        match decode::plain(frame) {
+            Some(packet) => self.dealer.deal(&packet, frame.stamp, batch),
+            None => self.rare_frame(frame, batch),
+        }
+    }
+
+    #[inline(never)]
+    fn rare_frame(&mut self, frame: &Frame<'_>, batch: &mut Batch) {
+        let Self { decoder, dealer } = self;
+        match decoder.walk(frame) {
+            Ok(packet) => dealer.deal(&packet, frame.stamp, batch),
+            Err(why) => dealer.counters.undecoded(why, frame.link),
+        }
+    }
+}
+
+impl Dealer {
+    fn new(hasher: RandomState, shares: NonZeroUsize) -> Self {
+        Self { counters: Counters::default(), clock: Clock::default(), hasher, shares }
+    }
+
+    #[inline(always)] // Of a plain packet, it knows much beforehand.
+    fn deal(&mut self, packet: &Packet<'_>, stamp: Stamp, batch: &mut Batch) {
+        let Some((delivery, payload)) = Delivery::of(packet, stamp) else {
             self.counters.other_protocol += 1;
             return;
         };
         let hash = KeyHash::new(&self.hasher, &delivery.key);
-        let clock = self.clock.tick(frame.stamp.time);
+        let clock = self.clock.tick(stamp.time);
         let payload = batch.keep(payload);
         let share = hash.share(self.shares.get());
         batch.packets[share].push(Parcel { hash, clock, payload, delivery });
@@ -181,11 +207,11 @@ struct Reading<'r, R> {
 impl<R: FnMut(&mut Turn<'_>) -> bool> Reading<'_, R> {
     /// Fills the batch; false when there is nothing more.
     fn next(&mut self, batch: &mut Batch) -> bool {
-        batch.clear(self.router.shares.get());
+        batch.clear(self.router.dealer.shares.get());
         while batch.frames == 0 && !self.is_over {
             self.is_over = !(self.read)(&mut Turn { router: self.router, batch });
         }
-        self.router.counters.frames(batch.frames, batch.bytes, batch.span());
+        self.router.dealer.counters.frames(batch.frames, batch.bytes, batch.span());
         batch.frames > 0
     }
 }
@@ -389,8 +415,8 @@ mod tests {
     fn when_a_thread_panicked_the_others_read_no_further() {
         let (limits, hasher) = (Limits::default(), RandomState::default());
         let shares = NonZeroUsize::new(2).unwrap();
-        let (decoder, counters) = (Decoder::new(limits.fragments), Counters::default());
-        let mut router = Router { decoder, counters, clock: Clock::default(), hasher, shares };
+        let decoder = Decoder::new(limits.fragments);
+        let mut router = Router { decoder, dealer: Dealer::new(hasher, shares) };
         let mut batches = 0;
         // There is no end to what it reads.
         let read = |turn: &mut Turn<'_>| {

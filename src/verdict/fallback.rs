@@ -25,6 +25,7 @@ const WINDOW: Duration = Duration::from_secs(30);
 /// Takes attempts with their destinations numbered, those on each next to each other. The TCP
 /// connection may use the other address family, or go through a proxy.
 pub(super) fn mark(all: &mut [Attempt<'_>]) {
+    debug_assert!(all.is_sorted_by_key(|one| one.subject), "destinations are mixed up");
     for same in all.chunk_by_mut(|a, b| a.subject == b.subject) {
         if same.iter().any(is_failing_quic) {
             mark_one(same);

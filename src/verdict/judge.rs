@@ -229,6 +229,7 @@ fn judge_destination(
     let said = said(matched);
     let mut hits: Vec<Hit> = said.iter().flat_map(|said| &said.hits).copied().collect();
     hits.sort_unstable_by(|a, b| b.cmp(a));
+    hits.dedup();
     let mut rules = Vec::new();
     for hit in &hits {
         let id = &site.rules()[hit.rule].rule.id;

@@ -38,7 +38,7 @@ struct Traits {
 /// Which attempts, by their position, stand for connections of these traits.
 #[derive(Default)]
 struct Alike {
-    /// Mostly the same again.
+    /// The latest that was new: mostly the same again.
     last: Option<(Traits, usize)>,
     /// Those before it.
     others: HashMap<Traits, usize, RandomState>,
@@ -121,15 +121,11 @@ impl<'r, 'c> Repeated<'r, 'c> {
 }
 
 impl Alike {
-    fn find(&mut self, traits: &Traits) -> Option<usize> {
-        if let Some((last, at)) = &self.last
-            && last == traits
-        {
-            return Some(*at);
+    fn find(&self, traits: &Traits) -> Option<usize> {
+        match &self.last {
+            Some((last, at)) if last == traits => Some(*at),
+            _ => self.others.get(traits).copied(),
         }
-        let at = *self.others.get(traits)?;
-        self.note(traits.clone(), at);
-        Some(at)
     }
 
     fn note(&mut self, traits: Traits, at: usize) {

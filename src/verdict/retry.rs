@@ -16,6 +16,7 @@ use crate::{
 ///
 /// Takes attempts with their destinations numbered, those on each next to each other.
 pub(super) fn mark(all: &mut [Attempt<'_>]) {
+    debug_assert!(all.is_sorted_by_key(|one| one.subject), "destinations are mixed up");
     for same in all.chunk_by_mut(|a, b| a.subject == b.subject) {
         if same.iter().any(Attempt::is_blocked) && same.iter().any(Attempt::is_reached) {
             mark_one(same);

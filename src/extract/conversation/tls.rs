@@ -1,5 +1,6 @@
 use super::{Listener, Views, directions, pair};
 use crate::{
+    base::Stamp,
     extract::{
         Ech, Fact, Facts, Hello, Probe, ServerCertificate,
         tls::{self, Chain, ClientHello, Event, Reader, Seen, SniProblem},
@@ -17,13 +18,23 @@ pub(super) struct TlsTalk {
     early_data: bool,
     ask_done: bool,
     answer_done: bool,
+    /// When the latest of what was read came, by direction: the bytes before it are gone.
+    asked_at: Stamp,
+    answered_at: Stamp,
 }
 
 impl TlsTalk {
     pub(super) fn new(client: Side, hello: &ClientHello) -> Self {
-        let ask = Reader::after(hello);
-        let (answer, early_data) = (Reader::new(), hello.early_data);
-        Self { client, ask, answer, early_data, ask_done: false, answer_done: false }
+        Self {
+            client,
+            ask: Reader::after(hello),
+            answer: Reader::new(),
+            early_data: hello.early_data,
+            ask_done: false,
+            answer_done: false,
+            asked_at: Stamp::default(),
+            answered_at: Stamp::default(),
+        }
     }
 
     /// Bytes of memory that parts of messages take.
@@ -81,7 +92,8 @@ impl TlsTalk {
     }
 
     fn asked(&mut self, seen: &Seen, view: View<'_>, facts: &mut Facts) {
-        let stamp = view.complete_at(seen.end);
+        self.asked_at = view.complete_at(seen.end).max(self.asked_at);
+        let stamp = self.asked_at;
         match &seen.event {
             Event::Alert(alert) if alert.is_fatal() => {
                 facts.client_alert.get_or_insert((stamp, alert.description));
@@ -94,7 +106,8 @@ impl TlsTalk {
     }
 
     fn answered(&mut self, seen: Seen, view: View<'_>, facts: &mut Facts) {
-        let stamp = view.complete_at(seen.end);
+        self.answered_at = view.complete_at(seen.end).max(self.answered_at);
+        let stamp = self.answered_at;
         match seen.event {
             // After a HelloRetryRequest the answer is still to come (RFC 8446 section 4.1.4).
             Event::ServerHello(hello) if hello.retry => {

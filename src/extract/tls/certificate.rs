@@ -55,10 +55,11 @@ fn names(der: &[u8]) -> Option<Names<'_>> {
     if fields.next()?.0.class() == Class::ContextSpecific {
         fields.next()?;
     }
-    fields.next()?; // algorithm of the signature
-    let issuer = fields.next()?.1;
-    fields.next()?; // validity
-    let subject = fields.next()?.1;
+    fields.whole_sequence()?; // algorithm of the signature
+    let issuer = fields.whole_sequence()?;
+    fields.whole_sequence()?; // validity
+    let subject = fields.whole_sequence()?;
+    fields.whole_sequence()?; // public key
     Some(Names { issuer, subject })
 }
 
@@ -72,6 +73,12 @@ impl<'a> Fields<'a> {
         let whole = &self.0[..self.0.len() - rest.len()];
         self.0 = rest;
         Some((value, whole))
+    }
+
+    /// The next value, which is a sequence.
+    fn whole_sequence(&mut self) -> Option<&'a [u8]> {
+        let (value, whole) = self.next()?;
+        (value.tag() == Tag::Sequence).then_some(whole)
     }
 
     /// The content of the next value, which is a sequence.
@@ -229,10 +236,10 @@ mod tests {
         assert_eq!(rfc4514(&name), "?=x");
     }
 
-    /// A certificate up to its subject, with a name for issuer and one for subject.
+    /// A certificate up to its key, with a name for issuer and one for subject.
     fn certificate(version: &[u8], issuer: &[u8], subject: &[u8]) -> Vec<u8> {
-        let (serial, algorithm, validity) = (tlv(2, &[7]), tlv(0x30, &[]), tlv(0x30, &[]));
-        let fields = [version, &serial, &algorithm, issuer, &validity, subject].concat();
+        let (serial, other) = (tlv(2, &[7]), tlv(0x30, &[]));
+        let fields = [version, &serial, &other, issuer, &other, subject, &other].concat();
         tlv(0x30, &tlv(0x30, &fields))
     }
 
@@ -255,6 +262,14 @@ mod tests {
                 assert_eq!(cut, Chain { issuer: None, root_sent: false });
             }
         }
+    }
+
+    #[test]
+    fn what_has_no_names_is_no_certificate() {
+        let (null, name) = (tlv(5, &[]), name(&[&[0x55, 4, 3]]));
+        let nulls = certificate(&[], &null, &null);
+        let chain = Chain::read(&[&certificate(&[], &name, &null), &nulls]);
+        assert_eq!(chain, Chain { issuer: None, root_sent: false });
     }
 
     #[test]

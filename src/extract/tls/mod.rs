@@ -2,18 +2,19 @@
 //! moment from which everything is encrypted.
 //!
 //! Input is always a *prefix*: the bytes of one direction, in order, from where its TLS stream
-//! begins (byte 0 of the TCP stream, or the first byte after a proxy's answer to CONNECT).
+//! begins (byte 0 of the TCP stream, or the first byte after a proxy's answer to CONNECT), or from
+//! where a reader was done with those before ([`Reader::release`]).
 //!
 //! - [`client_hello`] reads the first flight of the client; [`partial_client_hello`] reads what
 //!   there is of one that will never be whole.
 //! - [`client_hello_message`] and [`partial_client_hello_message`] read one that comes without
 //!   records, as in QUIC.
-//! - [`Reader`] walks on, in either direction, and yields [`Event`]s with the offset that each
-//!   ends at.
+//! - [`Reader`] walks on, in either direction, and yields [`Event`]s with the offset in the bytes at
+//!   hand that each ends at.
 //!
 //! Who reads what: records, the joining of messages and the ClientHello are walked here, because
 //! they must be read while they are incomplete or damaged, and without copying. Whole messages of
-//! the server go to `tls-parser` (in `message`), certificates to `x509-parser` (in `certificate`).
+//! the server go to `tls-parser` (in `message`), names in certificates to `x509-parser` (in `certificate`).
 
 mod alert;
 mod certificate;

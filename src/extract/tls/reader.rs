@@ -12,7 +12,7 @@ use crate::extract::Probe;
 /// One thing that a direction of a TLS stream showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Bytes of the prefix that were needed to see it.
+    /// Bytes of the prefix that were needed to see it, without those released before.
     pub end: usize,
     /// What it is.
     pub event: Event,
