@@ -412,6 +412,20 @@ mod tests {
     use crate::{base::Stamp, scan::Place, source::LinkType};
 
     #[test]
+    fn a_batch_spans_its_frames_whatever_their_order() {
+        let mut batch = Batch::default();
+        batch.clear(1);
+        assert_eq!(batch.span(), None);
+        for second in [5, 4, 6] {
+            let time = Timestamp::from_parts(second, 0);
+            let stamp = Stamp { time, ..Stamp::default() };
+            batch.count(&Frame { stamp, link: LinkType::ETHERNET, wire_len: 9, data: &[0; 9] });
+        }
+        let (first, last) = (Timestamp::from_parts(4, 0), Timestamp::from_parts(6, 0));
+        assert_eq!((batch.frames, batch.bytes, batch.span()), (3, 27, Some((first, last))));
+    }
+
+    #[test]
     fn when_a_thread_panicked_the_others_read_no_further() {
         let (limits, hasher) = (Limits::default(), RandomState::default());
         let shares = NonZeroUsize::new(2).unwrap();
