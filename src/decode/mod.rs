@@ -92,7 +92,7 @@ impl Decoder {
         self.reassembly.incomplete()
     }
 
-    /// The same, for frames that aren't [`plain`].
+    /// As [`Self::decode`], for frames that aren't [`plain`]: reads one header after the other.
     #[inline(never)]
     pub(crate) fn walk<'a>(&'a mut self, frame: &Frame<'a>) -> Result<Packet<'a>, Undecoded> {
         let span = Span::new(frame.data, frame.wire_len);

@@ -53,9 +53,8 @@ impl Partial {
         }
         for Piece { connection, doubtful, .. } in join_all(pieces) {
             whole.counters.evicted += u64::from(doubtful);
-            match limits.fold {
-                true if whole.ledger.fold(&connection) => {}
-                _ => whole.ledger.keep(connection),
+            if !limits.fold || !whole.ledger.fold(&connection) {
+                whole.ledger.keep(connection);
             }
         }
         whole

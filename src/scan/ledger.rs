@@ -102,13 +102,10 @@ impl Ledger {
 
     /// Takes a connection that went well, folded; false for any other one, which is to be kept.
     pub(super) fn fold(&mut self, connection: &Connection) -> bool {
-        let folded = Visit::of(connection);
-        let went_well = folded.is_some();
-        if let Some((kind, visit)) = folded {
-            let number = self.number(kind);
-            self.visits.push((number, visit));
-        }
-        went_well
+        let Some((kind, visit)) = Visit::of(connection) else { return false };
+        let number = self.number(kind);
+        self.visits.push((number, visit));
+        true
     }
 
     /// Whether a connection is one that [`Ledger::fold`] folds.
