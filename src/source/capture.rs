@@ -231,8 +231,10 @@ fn walk<F>(
 where
     F: FnMut(Frame<'_>) -> ControlFlow<()>,
 {
-    while let Some(frame) = records.next()? {
-        records.prefetch();
+    loop {
+        let start = records.offset();
+        let Some(frame) = records.next()? else { return Ok(End::Complete) };
+        records.prefetch((records.offset() - start) as usize);
         tally.count(&frame);
         if records.offset() >= mapped.ahead {
             mapped.turn(records.offset());
@@ -244,7 +246,6 @@ where
             return Ok(End::Stopped);
         }
     }
-    Ok(End::Complete)
 }
 
 #[inline]

@@ -104,10 +104,16 @@ impl<'a> Records<'a> {
 
     /// Brings the next record's headers into the cache: its length is needed to find the one after, so
     /// each would be waited for. Not its payload, most of which nobody reads.
+    ///
+    /// Those of records to come as well, by guess: most are as long as `size`, that of the last one.
     #[inline(always)]
-    pub(super) fn prefetch(&self) {
-        let start = self.cursor.offset as usize;
-        if let Some(bytes) = self.bytes.get(start..start + HEADERS) {
+    pub(super) fn prefetch(&self, size: usize) {
+        let next = self.cursor.offset as usize;
+        for ahead in AHEAD {
+            let start = next.wrapping_add(size.wrapping_mul(ahead));
+            let Some(bytes) = self.bytes.get(start..).and_then(|rest| rest.get(..HEADERS)) else {
+                return;
+            };
             prefetch(bytes);
         }
     }
@@ -133,6 +139,9 @@ impl<'a> Records<'a> {
         }
     }
 }
+
+/// Records after the next one whose headers are fetched early. One between was guessed before.
+const AHEAD: [usize; 3] = [0, 1, 3];
 
 /// What most records have of headers, the record's own among them, in bytes.
 const HEADERS: usize = 128;
