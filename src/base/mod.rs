@@ -7,6 +7,6 @@ mod prefetch;
 mod stamp;
 
 pub use name::HostName;
-pub use parallel::in_parallel;
+pub use parallel::{both, in_parallel};
 pub use prefetch::prefetch;
 pub use stamp::{FrameId, Stamp, Timestamp};

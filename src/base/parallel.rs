@@ -38,6 +38,15 @@ pub fn in_parallel<T: Send, R: Send, W: FnMut(T) -> R>(
     done.into_iter().map(|(_, made)| made).collect()
 }
 
+/// What two functions give that run at the same time, the second one on the caller's thread.
+pub fn both<A: Send, B>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let one = scope.spawn(one);
+        let other = other();
+        (one.join().unwrap_or_else(|panic| resume_unwind(panic)), other)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +59,13 @@ mod tests {
             assert!(squares.into_iter().eq((0..100).map(|n| n * n)));
             assert!(in_parallel(Vec::<u8>::new(), threads, || |n| n).is_empty());
         }
+    }
+
+    #[test]
+    fn both_are_made_and_only_one_of_them_elsewhere() {
+        let id = || thread::current().id();
+        let (one, other) = both(id, id);
+        assert!(one != id() && other == id());
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Ledger {
     #[allow(clippy::vec_box, clippy::type_complexity)]
     pub(super) fn conclude(self) -> (Vec<(Kind, Vec<Visit>)>, Vec<Box<Connection>>) {
         let Self { numbers, visits, mut apart } = self;
-        apart.sort_by_cached_key(|connection| (connection.tally.first, connection.key));
+        sort(&mut apart);
         let mut counts = vec![0; numbers.len()];
         visits.iter().for_each(|(number, _)| counts[*number as usize] += 1);
         let mut sorted: Vec<_> = counts.into_iter().map(Vec::with_capacity).collect();
@@ -170,9 +170,7 @@ impl Ledger {
             .filter(|(_, visits): &(_, Vec<_>)| !visits.is_empty())
             .collect();
         kinds.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        for (kind, visits) in &mut kinds {
-            visits.sort_unstable_by(|a, b| (a.began(kind), a).cmp(&(b.began(kind), b)));
-        }
+        kinds.iter_mut().for_each(|(kind, visits)| sort_visits(kind, visits));
         (kinds, apart)
     }
 
@@ -180,6 +178,29 @@ impl Ledger {
         let next = self.numbers.len() as u32;
         *self.numbers.entry(kind).or_insert(next)
     }
+}
+
+/// By when they began.
+pub(super) fn sort(connections: &mut [Box<Connection>]) {
+    connections.sort_by_cached_key(|connection| (connection.tally.first, connection.key));
+}
+
+/// Makes one of what several ledgers concluded, one behind the other.
+pub(super) fn join(kinds: &mut Vec<(Kind, Vec<Visit>)>) {
+    // Stable, as that merges what is in order already.
+    kinds.sort_by(|(a, _), (b, _)| a.cmp(b));
+    kinds.dedup_by(|(kind, visits), (before, its)| {
+        let is_same = kind == before;
+        if is_same {
+            its.append(visits);
+            sort_visits(kind, its);
+        }
+        is_same
+    });
+}
+
+fn sort_visits(kind: &Kind, visits: &mut [Visit]) {
+    visits.sort_unstable_by(|a, b| (a.began(kind), a).cmp(&(b.began(kind), b)));
 }
 
 /// The kinds, each at its number.

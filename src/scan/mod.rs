@@ -15,6 +15,7 @@
 //! A [`Team`] scans one capture with several threads, which divide the connections between them.
 
 mod beside;
+mod census;
 mod clock;
 mod delivery;
 mod heard;
@@ -33,10 +34,11 @@ mod times;
 mod uncaptured;
 mod usage;
 
+pub use census::Census;
 pub use ledger::{Kind, Visit};
 pub use losses::Losses;
 pub use part::Connection;
-pub use partial::{Census, Counters, Partial};
+pub use partial::{Counters, Partial};
 pub use scanner::{Limits, Place, Scanner, Sink};
 pub use team::{Backing, Team, Turn};
 pub use thin::Repeats;

@@ -10,7 +10,7 @@ use crate::{
     flow::{Endpoint, FlowKey, Table},
     names::Knowledge,
     scan::{
-        Connection, Kind, Limits, Losses, Place, Scanner, Sink, Visit,
+        Census, Connection, Limits, Losses, Place, Scanner, Sink,
         clock::Clock,
         held::{Held, MAX_HELD, MAX_KEPT},
         ledger::Ledger,
@@ -72,21 +72,6 @@ pub struct Counters {
     pub evicted: u64,
     /// Capture time of the earliest and the latest frame.
     pub span: Option<(Timestamp, Timestamp)>,
-}
-
-/// All that a capture told, ready to be judged.
-#[derive(Default, Serialize, Deserialize)]
-pub struct Census {
-    /// Frames, and what became of them.
-    pub counters: Counters,
-    /// What DNS told.
-    pub names: Knowledge,
-    /// Connections that are kept as they were, in the order in which they began.
-    #[allow(clippy::vec_box)]
-    pub connections: Vec<Box<Connection>>,
-    /// Those that went well, by what they have in common, in the order in which they began; none
-    /// unless [`Limits::fold`].
-    pub kinds: Vec<(Kind, Vec<Visit>)>,
 }
 
 impl Partial {
@@ -204,16 +189,6 @@ impl Partial {
             self.ended(key, part, None, sink);
         }
         debug_assert_eq!(self.payload, 0);
-    }
-
-    /// Adds what other connections of the same time told, which all have ended as well. Both were
-    /// bound to a part of `limits`.
-    pub(super) fn absorb(&mut self, other: Self, limits: Limits) {
-        self.limits = limits;
-        self.names.widen(limits.lookups);
-        self.counters.add(other.counters);
-        self.names.union(other.names);
-        self.append(other.ledger);
     }
 
     /// All that was told, when everything has ended.

@@ -297,14 +297,9 @@ impl Scanner {
         if !begins {
             return self.finish().conclude(sink);
         }
-        self.end(sink).census()
-    }
-
-    /// What the capture told, which ends here and began with this stretch.
-    pub(super) fn end(self, sink: &mut impl Sink) -> Partial {
         let Self { mut partial, table, .. } = self;
         partial.end(table.into_entries(), sink);
-        partial
+        partial.census()
     }
 }
 

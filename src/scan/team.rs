@@ -111,12 +111,8 @@ impl Team {
     pub fn conclude(self) -> Census {
         let Self { router, scanners, limits } = self;
         let Dealer { counters, shares: threads, .. } = router.dealer;
-        let ended = in_parallel(scanners, threads, || |scanner| scanner.end(&mut ()));
-        let all = ended.into_iter().reduce(|mut all, other| {
-            all.absorb(other, limits);
-            all
-        });
-        let mut census = all.map(|partial| partial.census()).unwrap_or_default();
+        let ended = in_parallel(scanners, threads, || |scanner| scanner.conclude(&mut ()));
+        let mut census = Census::of_all(ended, limits.lookups);
         census.counters.add(counters);
         census
     }
