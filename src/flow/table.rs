@@ -213,9 +213,10 @@ impl<V> Table<V> {
         self.slab.chunks.iter().flatten().flatten()
     }
 
-    /// The values of all flows, in no particular order, to change them.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.slab.chunks.iter_mut().flatten().flatten().map(|(_, value)| value)
+    /// All flows, in no particular order, their values to change.
+    pub fn entries_mut(&mut self) -> impl Iterator<Item = (FlowKey, &mut V)> {
+        let entries = self.slab.chunks.iter_mut().flatten().flatten();
+        entries.map(|(key, value)| (*key, value))
     }
 
     /// All flows, in no particular order.

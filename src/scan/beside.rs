@@ -20,7 +20,7 @@ use crate::{
     scan::{
         Connection, Limits, Partial, Place, Repeats, Sink,
         ledger::{Ledger, by_number},
-        part::idle_limit,
+        part::{Ended, idle_limit},
     },
 };
 
@@ -53,7 +53,7 @@ impl Partial {
         }
         for Piece { connection, doubtful, .. } in join_all(pieces) {
             whole.counters.evicted += u64::from(doubtful);
-            if !limits.fold || !whole.ledger.fold(&connection) {
+            if !limits.fold || !whole.ledger.fold(&connection.ended()) {
                 whole.ledger.keep(connection);
             }
         }
@@ -68,8 +68,8 @@ impl Partial {
                 Self::new(Place::Beginning, self.limits, self.resolvers.clone()).merge(self, sink)
             }
         };
-        for (key, part) in std::mem::take(&mut whole.open) {
-            whole.ended(key, part, None, sink);
+        for (key, mut part) in std::mem::take(&mut whole.open) {
+            whole.ended(key, &mut part, None, sink);
         }
         whole.decoder = None;
         whole
@@ -290,9 +290,8 @@ fn went_well(connection: &Connection) -> bool {
     if hello.is_none() && exchanges.is_empty() && connect.is_none() {
         return false;
     }
-    let mut tally = connection.tally.clone();
-    tally.icmp = None;
-    Ledger::folds(&Connection { tally, ..connection.clone() })
+    let tally = &Tally { icmp: None, ..connection.tally.clone() };
+    Ledger::folds(&Ended { tally, ..connection.ended() })
 }
 
 /// Copies of a packet, as on the interfaces that it passes, follow each other within this time.

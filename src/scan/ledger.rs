@@ -13,7 +13,7 @@ use crate::{
     decode::Transport,
     extract::{Connect, Ech, Exchange, Facts, Hello, ServerCertificate},
     flow::{Endpoint, FlowKey, Side, Tally},
-    scan::{Connection, Repeats},
+    scan::{Connection, Repeats, part::Ended},
 };
 
 /// Finished connections, those that went well folded.
@@ -101,7 +101,7 @@ impl Ledger {
     }
 
     /// Takes a connection that went well, folded; false for any other one, which is to be kept.
-    pub(super) fn fold(&mut self, connection: &Connection) -> bool {
+    pub(super) fn fold(&mut self, connection: &Ended<'_>) -> bool {
         let Some((kind, visit)) = Visit::of(connection) else { return false };
         let number = self.number(kind);
         self.visits.push((number, visit));
@@ -109,7 +109,7 @@ impl Ledger {
     }
 
     /// Whether a connection is one that [`Ledger::fold`] folds.
-    pub(super) fn folds(connection: &Connection) -> bool {
+    pub(super) fn folds(connection: &Ended<'_>) -> bool {
         Visit::of(connection).is_some()
     }
 
@@ -215,17 +215,17 @@ impl Visit {
     ///
     /// It went well when it gives the same result whatever else the capture shows, but for who signed
     /// the certificate.
-    fn of(connection: &Connection) -> Option<(Kind, Self)> {
-        let Connection { key, tally, opener, facts, evicted, .. } = connection;
+    fn of(connection: &Ended<'_>) -> Option<(Kind, Self)> {
+        let Ended { key, tally, opener, facts, evicted, .. } = *connection;
         let heard_both = tally.sides.iter().all(|side| side.packets > 0);
-        if *evicted || tally.icmp.is_some() || !heard_both {
+        if evicted || tally.icmp.is_some() || !heard_both {
             return None;
         }
         let known = match key.transport() {
-            Transport::Tcp => Some((*opener)?),
+            Transport::Tcp => Some(opener?),
             Transport::Udp => connection.client(),
         };
-        let client = known.or_else(|| higher_port(key))?;
+        let client = known.or_else(|| higher_port(&key))?;
         let sent = [client.other(), client].map(|side| tally.side(side).payload.first());
         let (story, stamps) = Story::of(facts, sent)?;
         if known.is_none() && sent.contains(&None) {
@@ -480,9 +480,9 @@ mod tests {
     #[test]
     fn what_is_judged_survives() {
         let mut ledger = Ledger::default();
-        assert!(ledger.fold(&tls(40_001)) && ledger.fold(&tls(40_000)));
+        assert!(ledger.fold(&tls(40_001).ended()) && ledger.fold(&tls(40_000).ended()));
         let evicted = Connection { evicted: true, ..tls(40_002) };
-        assert!(!ledger.fold(&evicted));
+        assert!(!ledger.fold(&evicted.ended()));
         ledger.keep(Box::new(evicted));
         assert_eq!(ledger.len(), 3);
         let (kinds, apart) = ledger.conclude();
@@ -505,7 +505,7 @@ mod tests {
         let mut one_sided = tls(1);
         one_sided.tally.sides[0].packets = 0;
         for connection in [failing, midstream, one_sided] {
-            assert!(Visit::of(&connection).is_none(), "{connection:?}");
+            assert!(Visit::of(&connection.ended()).is_none(), "{connection:?}");
         }
     }
 
@@ -515,7 +515,7 @@ mod tests {
             let mut connection = tls(1);
             connection.facts.hello.as_mut().unwrap().sni = HostName::parse(name);
             let mut ledger = Ledger::default();
-            assert!(ledger.fold(&connection));
+            assert!(ledger.fold(&connection.ended()));
             ledger
         };
         let mut whole = of(b"a.example");

@@ -1,4 +1,4 @@
-use std::{mem::size_of, time::Duration};
+use std::{mem::size_of, sync::LazyLock, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -143,13 +143,9 @@ impl Part {
     /// Frees the payload, after what is there of a message was read as at the end.
     pub(super) fn give_up<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
         self.given_up = true;
-        match &mut self.content {
-            Content::Talking(talk) => {
-                let facts = std::mem::take(&mut **talk).finish(key, out);
-                self.content = Content::Told(Box::new(facts));
-            }
-            Content::Silent | Content::Told(_) => {}
-            Content::Tentative(log) => log.clear(),
+        self.finish(key, out);
+        if let Content::Tentative(log) = &mut self.content {
+            log.clear();
         }
         self.weigh();
         debug_assert_eq!(self.payload, 0, "{key:?} keeps payload that it doesn't read");
@@ -245,7 +241,7 @@ impl Part {
             return self.weigh();
         }
         if !self.recent.is_copy(heard, payload) {
-            self.take(key, heard, payload, out);
+            self.count(key, heard, payload, out);
         }
     }
 
@@ -259,7 +255,7 @@ impl Part {
 
     /// Counts and reads a packet that is no copy.
     #[inline(always)]
-    fn take<S: Sink>(&mut self, key: &FlowKey, heard: &Heard, bytes: &[u8], out: &mut Out<'_, S>) {
+    fn count<S: Sink>(&mut self, key: &FlowKey, heard: &Heard, bytes: &[u8], out: &mut Out<'_, S>) {
         if self.given_up {
             return heard.count_unread(&mut self.tally);
         }
@@ -357,32 +353,57 @@ impl Part {
         }
     }
 
-    /// What the connection came to. The flow was watched until `Boundary` or, without one, until
-    /// the capture ended.
-    pub(super) fn close<S: Sink>(
-        self,
+    /// Moves it out. Nothing of it is left here.
+    pub(super) fn leave(&mut self) -> Self {
+        let (transport, clock) = (self.transport, self.clock);
+        let nothing = Self::new(transport, Stamp::default(), clock, None, Beginning::Here);
+        std::mem::replace(self, nothing)
+    }
+
+    /// Reads what is there of a message as at the end.
+    pub(super) fn finish<S: Sink>(&mut self, key: &FlowKey, out: &mut Out<'_, S>) {
+        if let Content::Talking(talk) = &mut self.content {
+            let facts = std::mem::take(&mut **talk).finish(key, out);
+            self.content = Content::Told(Box::new(facts));
+        }
+    }
+
+    /// What the finished connection came to, where it lies.
+    pub(super) fn ended(&self, key: FlowKey, evicted: bool) -> Ended<'_> {
+        static NOTHING: LazyLock<Facts> = LazyLock::new(Facts::default);
+        let facts: &Facts = match &self.content {
+            Content::Told(facts) => facts,
+            Content::Talking(_) | Content::Silent | Content::Tentative(_) => &NOTHING,
+        };
+        let (tally, opener, repeats) = (&self.tally, self.opener(), Repeats::default());
+        Ended { key, tally, opener, facts, evicted, repeats }
+    }
+
+    /// The finished connection. The flow was watched until `Boundary` or, without one, until the capture
+    /// ended. Nothing of it is left here.
+    pub(super) fn take(
+        &mut self,
         key: FlowKey,
         boundary: Option<Boundary>,
-        out: &mut Out<'_, S>,
+        evicted: bool,
     ) -> Connection {
         let opener = self.opener();
         let watched_until = match boundary {
             Some(Boundary::Opened(time)) => Some(time),
             _ => None,
         };
-        let facts = match self.content {
-            Content::Talking(talk) => talk.finish(&key, out),
+        let facts = match std::mem::replace(&mut self.content, Content::Silent) {
             Content::Told(facts) => *facts,
-            Content::Silent | Content::Tentative(_) => Facts::default(),
+            Content::Talking(_) | Content::Silent | Content::Tentative(_) => Facts::default(),
         };
         Connection {
             key,
-            tally: self.tally,
+            tally: std::mem::take(&mut self.tally),
             opener,
             facts,
             tunnel: self.tunnel,
             watched_until,
-            evicted: self.given_up,
+            evicted,
             repeats: Repeats::default(),
         }
     }
@@ -447,11 +468,34 @@ pub struct Connection {
     pub repeats: Repeats,
 }
 
+/// What of a finished connection, wherever it lies, decides whether it went well.
+#[derive(Clone, Copy)]
+pub(super) struct Ended<'e> {
+    pub(super) key: FlowKey,
+    pub(super) tally: &'e Tally,
+    pub(super) opener: Option<Side>,
+    pub(super) facts: &'e Facts,
+    pub(super) evicted: bool,
+    pub(super) repeats: Repeats,
+}
+
+impl Ended<'_> {
+    /// As [`Connection::client`].
+    pub(super) fn client(&self) -> Option<Side> {
+        self.opener.or(self.facts.client)
+    }
+}
+
 impl Connection {
     /// The client, as far as the packets show it: the sender of the SYN, else who spoke first in a
     /// protocol that shows it.
     pub fn client(&self) -> Option<Side> {
-        self.opener.or(self.facts.client)
+        self.ended().client()
+    }
+
+    pub(super) fn ended(&self) -> Ended<'_> {
+        let Self { key, ref tally, opener, ref facts, evicted, repeats, .. } = *self;
+        Ended { key, tally, opener, facts, evicted, repeats }
     }
 
     /// Until when an answer would have been seen, in a capture that ends at `end`.

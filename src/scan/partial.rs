@@ -10,7 +10,7 @@ use crate::{
     flow::{Endpoint, FlowKey, Table},
     names::Knowledge,
     scan::{
-        Census, Connection, Limits, Losses, Place, Scanner, Sink,
+        Census, Limits, Losses, Place, Scanner, Sink,
         clock::Clock,
         held::{Held, MAX_HELD, MAX_KEPT},
         ledger::Ledger,
@@ -174,15 +174,15 @@ impl Partial {
                 Self::new(Place::Beginning, self.limits, self.resolvers.clone()).merge(self, sink)
             }
         };
-        let open = std::mem::take(&mut whole.open);
-        whole.end(open.into_iter(), sink);
+        let mut open = std::mem::take(&mut whole.open);
+        whole.end(open.iter_mut().map(|(key, part)| (*key, part)), sink);
         whole.census()
     }
 
     /// Ends what is open, at the end of the whole capture.
-    pub(super) fn end(
+    pub(super) fn end<'p>(
         &mut self,
-        open: impl Iterator<Item = (FlowKey, Part)>,
+        open: impl Iterator<Item = (FlowKey, &'p mut Part)>,
         sink: &mut impl Sink,
     ) {
         for (key, part) in open {
@@ -198,10 +198,11 @@ impl Partial {
         Census { counters, names, connections, kinds }
     }
 
+    /// Ends a connection; of what lies there, nothing is of use after that.
     pub(super) fn ended<S: Sink>(
         &mut self,
         key: FlowKey,
-        mut part: Part,
+        part: &mut Part,
         boundary: Option<Boundary>,
         sink: &mut S,
     ) {
@@ -211,13 +212,12 @@ impl Partial {
                     self.weigh(part.payload(), 0);
                     part.give_up(&key, &mut self.out(sink));
                 }
-                self.heads.push((key, part, boundary));
+                self.heads.push((key, part.leave(), boundary));
             }
             _ => {
                 self.weigh(part.payload(), 0);
-                let given_up = part.is_given_up();
-                let connection = part.close(key, boundary, &mut self.out(sink));
-                self.keep(connection, given_up);
+                part.finish(&key, &mut self.out(sink));
+                self.keep(key, part, boundary, part.is_given_up());
             }
         }
     }
@@ -227,16 +227,16 @@ impl Partial {
         let finished = part.is_finished() && !part.is_tentative();
         let mut out = self.out(sink);
         part.settle(&key, &mut out);
-        let given_up = part.is_given_up();
-        let connection = part.close(key, None, &mut out);
-        self.keep(Connection { evicted: !finished || given_up, ..connection }, given_up);
+        part.finish(&key, &mut out);
+        let evicted = !finished || part.is_given_up();
+        self.keep(key, &mut part, None, evicted);
     }
 
-    /// Keeps a connection, and counts it when it was cut short or there is no room.
-    fn keep(&mut self, connection: Connection, given_up: bool) {
+    /// Keeps a finished connection, and counts it when it was cut short or there is no room.
+    fn keep(&mut self, key: FlowKey, part: &mut Part, boundary: Option<Boundary>, evicted: bool) {
         // Once more, as something is missing that no connection shows: a success that would decide,
         // the answer to a lookup.
-        self.counters.evicted += u64::from(given_up);
+        self.counters.evicted += u64::from(part.is_given_up());
         if self.ledger.len() >= self.limits.connections {
             self.thin();
         }
@@ -244,9 +244,9 @@ impl Partial {
             self.counters.evicted += 1;
             return;
         }
-        self.counters.evicted += u64::from(connection.evicted);
-        if !self.limits.fold || !self.ledger.fold(&connection) {
-            self.ledger.keep(Box::new(connection));
+        self.counters.evicted += u64::from(evicted);
+        if !self.limits.fold || !self.ledger.fold(&part.ended(key, evicted)) {
+            self.ledger.keep(Box::new(part.take(key, boundary, evicted)));
         }
     }
 

@@ -205,7 +205,7 @@ impl Scanner {
     /// this never goes back, so that a clock that was set back would keep them until it has caught up.
     pub fn heed_clock(&mut self, latest: Timestamp) {
         if self.partial.clock.heed(latest) {
-            self.table.values_mut().for_each(|part| part.set_back(latest));
+            self.table.entries_mut().for_each(|(_, part)| part.set_back(latest));
         }
     }
 
@@ -297,8 +297,8 @@ impl Scanner {
         if !begins {
             return self.finish().conclude(sink);
         }
-        let Self { mut partial, table, .. } = self;
-        partial.end(table.into_entries(), sink);
+        let Self { mut partial, mut table, .. } = self;
+        partial.end(table.entries_mut(), sink);
         partial.census()
     }
 }
@@ -338,7 +338,7 @@ impl<S: Sink> Seam<'_, S> {
             settle(partial, &key, &mut part, self.sink);
         }
         match end {
-            Some(end) => partial.ended(key, part, Some(end), self.sink),
+            Some(end) => partial.ended(key, &mut part, Some(end), self.sink),
             None => {
                 Step { table, partial, limits }.make_room(clock, self.sink);
                 let slot = put(table, key, hash, part);
@@ -501,8 +501,8 @@ impl Step<'_> {
     }
 
     fn close<S: Sink>(&mut self, slot: Slot, boundary: Boundary, sink: &mut S) {
-        if let Some((key, part)) = self.table.remove(slot) {
-            self.partial.ended(key, part, Some(boundary), sink);
+        if let Some((key, mut part)) = self.table.remove(slot) {
+            self.partial.ended(key, &mut part, Some(boundary), sink);
         }
     }
 
