@@ -213,10 +213,17 @@ impl<V> Table<V> {
         self.slab.chunks.iter().flatten().flatten()
     }
 
-    /// All flows, in no particular order, their values to change.
-    pub fn entries_mut(&mut self) -> impl Iterator<Item = (FlowKey, &mut V)> {
-        let entries = self.slab.chunks.iter_mut().flatten().flatten();
-        entries.map(|(key, value)| (*key, value))
+    /// The values of all flows, in no particular order, to change them.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slab.chunks.iter_mut().flatten().flatten().map(|(_, value)| value)
+    }
+
+    /// Ends all flows, in no particular order: `end` is shown each where it lies. Memory is freed on the
+    /// way.
+    pub fn end(self, mut end: impl FnMut(FlowKey, &mut V)) {
+        for mut chunk in self.slab.chunks {
+            chunk.iter_mut().flatten().for_each(|(key, value)| end(*key, value));
+        }
     }
 
     /// All flows, in no particular order.

@@ -68,9 +68,7 @@ impl Partial {
                 Self::new(Place::Beginning, self.limits, self.resolvers.clone()).merge(self, sink)
             }
         };
-        for (key, mut part) in std::mem::take(&mut whole.open) {
-            whole.ended(key, &mut part, None, sink);
-        }
+        whole.end_open(sink);
         whole.decoder = None;
         whole
     }

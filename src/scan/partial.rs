@@ -174,25 +174,20 @@ impl Partial {
                 Self::new(Place::Beginning, self.limits, self.resolvers.clone()).merge(self, sink)
             }
         };
-        let mut open = std::mem::take(&mut whole.open);
-        whole.end(open.iter_mut().map(|(key, part)| (*key, part)), sink);
+        whole.end_open(sink);
         whole.census()
     }
 
-    /// Ends what is open, at the end of the whole capture.
-    pub(super) fn end<'p>(
-        &mut self,
-        open: impl Iterator<Item = (FlowKey, &'p mut Part)>,
-        sink: &mut impl Sink,
-    ) {
-        for (key, part) in open {
-            self.ended(key, part, None, sink);
+    /// Ends what is open.
+    pub(super) fn end_open(&mut self, sink: &mut impl Sink) {
+        for (key, mut part) in std::mem::take(&mut self.open) {
+            self.ended(key, &mut part, None, sink);
         }
-        debug_assert_eq!(self.payload, 0);
     }
 
     /// All that was told, when everything has ended.
     pub(super) fn census(self) -> Census {
+        debug_assert_eq!(self.payload, 0);
         let Self { counters, names, ledger, .. } = self;
         let (kinds, connections) = ledger.conclude();
         Census { counters, names, connections, kinds }

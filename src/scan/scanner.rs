@@ -205,7 +205,7 @@ impl Scanner {
     /// this never goes back, so that a clock that was set back would keep them until it has caught up.
     pub fn heed_clock(&mut self, latest: Timestamp) {
         if self.partial.clock.heed(latest) {
-            self.table.entries_mut().for_each(|(_, part)| part.set_back(latest));
+            self.table.values_mut().for_each(|part| part.set_back(latest));
         }
     }
 
@@ -297,8 +297,8 @@ impl Scanner {
         if !begins {
             return self.finish().conclude(sink);
         }
-        let Self { mut partial, mut table, .. } = self;
-        partial.end(table.entries_mut(), sink);
+        let Self { mut partial, table, .. } = self;
+        table.end(|key, part| partial.ended(key, part, None, sink));
         partial.census()
     }
 }
