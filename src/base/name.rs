@@ -21,25 +21,50 @@ impl HostName {
             return None;
         }
         let mut text = [0; MAX_LEN];
-        // Of the label so far. A last label of digits only makes it an address or nothing (RFC 3696
-        // section 2).
-        let (mut len, mut numeric) = (0, true);
-        for (to, &octet) in text.iter_mut().zip(raw) {
-            *to = octet.to_ascii_lowercase();
-            (len, numeric) = match *to {
-                b'0'..=b'9' if len < 63 => (len + 1, numeric),
-                b'a'..=b'z' | b'-' | b'_' if len < 63 => (len + 1, false),
-                b'.' if len > 0 => (0, true),
-                _ => return None,
-            };
+        let text = &mut text[..raw.len()];
+        // Where the label begins, and whether digits are all that it has. A last label of digits only
+        // makes it an address or nothing (RFC 3696 section 2).
+        let (mut start, mut numeric) = (0, true);
+        for (at, (to, &octet)) in text.iter_mut().zip(raw).enumerate() {
+            *to = FOLDED[usize::from(octet)];
+            match *to {
+                b'0'..=b'9' => {}
+                0 => return None,
+                b'.' => {
+                    if !is_label_len(at - start) {
+                        return None;
+                    }
+                    (start, numeric) = (at + 1, true);
+                }
+                _ => numeric = false,
+            }
         }
-        let text = std::str::from_utf8(&text[..raw.len()]).ok()?;
-        (!numeric).then(|| Self(text.into()))
+        if numeric || !is_label_len(text.len() - start) {
+            return None;
+        }
+        Some(Self(std::str::from_utf8(text).ok()?.into()))
     }
 }
 
 /// Octets of a name, without the dot behind it.
 const MAX_LEN: usize = 253;
+
+const fn is_label_len(len: usize) -> bool {
+    matches!(len, 1..=63)
+}
+
+/// Each octet in lower case; 0 for those that no host name has.
+const FOLDED: [u8; 256] = {
+    let mut folded = [0; 256];
+    let mut octet = 0;
+    while octet < folded.len() {
+        if matches!(octet as u8, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'.') {
+            folded[octet] = (octet as u8).to_ascii_lowercase();
+        }
+        octet += 1;
+    }
+    folded
+};
 
 impl Deref for HostName {
     type Target = str;

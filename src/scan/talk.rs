@@ -72,8 +72,10 @@ impl Talk {
 
     /// Bytes of memory that unread payload takes.
     pub(super) fn footprint(&self) -> usize {
-        let streams: usize =
-            self.streams.iter().flat_map(|both| both.iter()).map(Prefix::footprint).sum();
+        let streams = match self.streams.as_deref() {
+            Some([low, high]) => low.footprint() + high.footprint(),
+            None => 0,
+        };
         streams + self.conversation.footprint()
     }
 
@@ -92,9 +94,12 @@ impl Talk {
                 let ends = [(bytes.len() as u32, stamp)];
                 let view = stream.view_of(bytes, &ends);
                 let used = step(conversation, streams, Some((from, view)), outlet);
-                streams[from.index()].keep(bytes, used[from.index()], stamp);
+                let gaps = streams.iter().any(Prefix::has_gap);
+                if conversation.wants(from) {
+                    streams[from.index()].keep(bytes, used[from.index()], stamp);
+                }
                 streams[from.other().index()].consume(used[from.other().index()]);
-                if used == [0, 0] {
+                if used == [0, 0] || (conversation.has_read_all() && !gaps) {
                     return release(conversation, streams);
                 }
             }
@@ -104,8 +109,12 @@ impl Talk {
             if used == [0, 0] {
                 break;
             }
+            let gaps = streams.iter().any(Prefix::has_gap);
             streams[0].consume(used[0]);
             streams[1].consume(used[1]);
+            if conversation.has_read_all() && !gaps {
+                break;
+            }
         }
         release(conversation, streams);
     }

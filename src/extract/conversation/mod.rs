@@ -84,8 +84,14 @@ impl Conversation {
         !self.finished[side.index()]
     }
 
+    /// True when a step has left nothing to see in the bytes that it was given.
+    pub fn has_read_all(&self) -> bool {
+        matches!(self.state, State::Tls(_)) || self.finished == [true; 2]
+    }
+
     /// Reads on. Gives the bytes that are done with from the front of each direction, which may be
-    /// more than there are; call again until it's none.
+    /// more than there are; call again until it's none, or until it [has read
+    /// all](Self::has_read_all).
     pub fn step(
         &mut self,
         views: Views<'_>,
@@ -95,14 +101,7 @@ impl Conversation {
         match &mut self.state {
             State::Undecided => self.decide(views, listener),
             State::Skimming => self.skim(views, anchored, listener),
-            State::Tls(talk) => {
-                let used = talk.step(views, &mut self.facts);
-                self.finished = talk.finished();
-                if self.finished == [true; 2] {
-                    self.state = State::Over;
-                }
-                used
-            }
+            State::Tls(_) => self.step_tls(views),
             State::Http(_) => self.step_http(views, listener),
             State::Dns(server) => {
                 let server = *server;
@@ -251,11 +250,19 @@ impl Conversation {
         views: Views<'_>,
         listener: &mut impl Listener,
     ) -> [usize; 2] {
-        let mut talk = Box::new(TlsTalk::new(client, &hello));
+        let talk = Box::new(TlsTalk::new(client, &hello));
         talk.note_hello(&hello, views[client.index()], &mut self.facts, listener);
+        self.state = State::Tls(talk);
+        self.step_tls(views)
+    }
+
+    fn step_tls(&mut self, views: Views<'_>) -> [usize; 2] {
+        let State::Tls(talk) = &mut self.state else { return [0, 0] };
         let used = talk.step(views, &mut self.facts);
         self.finished = talk.finished();
-        self.state = State::Tls(talk);
+        if self.finished == [true; 2] {
+            self.state = State::Over;
+        }
         used
     }
 

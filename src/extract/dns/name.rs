@@ -97,19 +97,26 @@ impl Serialize for Name {
 /// it), so one like a recent one shares its text.
 pub(super) struct Names {
     text: Text,
-    recent: [Option<Name>; 4],
+    /// With where their labels begin.
+    recent: [Option<(usize, Name)>; 4],
     oldest: usize,
     /// The last name read off the wire and where its labels begin, for pointers to it.
     last: Option<(usize, Name)>,
 }
 
 /// ASCII under construction.
-struct Text(Vec<u8>);
+struct Text {
+    octets: [u8; MAX_TEXT],
+    len: usize,
+}
+
+/// Room for a name of 255 octets (RFC 1035 section 3.1), each of them escaped.
+const MAX_TEXT: usize = 1024;
 
 impl Names {
     pub(super) fn new() -> Self {
         Self {
-            text: Text(Vec::with_capacity(256)),
+            text: Text { octets: [0; MAX_TEXT], len: 0 },
             recent: [const { None }; 4],
             oldest: 0,
             last: None,
@@ -124,59 +131,88 @@ impl Names {
         {
             return Ok((name.clone(), at + 2));
         }
-        self.text.0.clear();
+        let start = target.unwrap_or(at);
+        self.text.len = 0;
         let mut labels = Labels::new(message, at);
         while let Some(label) = labels.next()? {
-            if !self.text.0.is_empty() {
-                self.text.0.push(b'.');
+            if self.text.len > 0 {
+                self.text.push(b'.');
             }
             self.text.push_label(label);
         }
-        let name = self.intern();
-        self.last = Some((target.unwrap_or(at), name.clone()));
+        let name = self.intern(start);
+        self.last = Some((start, name.clone()));
         Ok((name, labels.end().ok_or(Malformed::Cut)?))
     }
 
-    /// A name whose labels hold only octets of host names, from its text in any case.
-    pub(super) fn of_host_text(&mut self, text: impl fmt::Display) -> Name {
+    /// The name at `at`, whose labels hold only octets of host names, from its text in any case.
+    pub(super) fn of_host_text(
+        &mut self,
+        message: &[u8],
+        at: usize,
+        text: impl fmt::Display,
+    ) -> Name {
         use fmt::Write;
-        self.text.0.clear();
-        // Writing to memory can't fail.
-        let _ = write!(self.text, "{text}");
-        self.text.0.make_ascii_lowercase();
-        // Labels and then a pointer to a root come with a dot behind them.
-        if self.text.0.ends_with(b".") {
-            self.text.0.pop();
+        let start = pointer_at(message, at).unwrap_or(at);
+        if let Some((_, name)) = self.recent.iter().flatten().find(|(known, _)| *known == start) {
+            return name.clone();
         }
-        self.intern()
+        self.text.len = 0;
+        // There is room for every name.
+        let _ = write!(self.text, "{text}");
+        self.text.octets[..self.text.len].make_ascii_lowercase();
+        // Labels and then a pointer to a root come with a dot behind them.
+        if self.text.as_bytes().ends_with(b".") {
+            self.text.len -= 1;
+        }
+        self.intern(start)
     }
 
-    fn intern(&mut self) -> Name {
-        if self.text.0.is_empty() {
-            self.text.0.push(b'.');
+    fn intern(&mut self, start: usize) -> Name {
+        if self.text.len == 0 {
+            self.text.push(b'.');
         }
-        let text = &self.text.0[..];
-        let known = |name: &&Name| name.as_str().as_bytes() == text;
-        if let Some(name) = self.recent.iter().flatten().find(known) {
+        let text = self.text.as_bytes();
+        let known = |(_, name): &&(usize, Name)| name.as_str().as_bytes() == text;
+        if let Some((_, name)) = self.recent.iter().flatten().find(known) {
             return name.clone();
         }
         let name = Name::from_ascii(text);
-        self.recent[self.oldest] = Some(name.clone());
+        self.recent[self.oldest] = Some((start, name.clone()));
         self.oldest = (self.oldest + 1) % self.recent.len();
         name
     }
 }
 
 impl Text {
+    fn as_bytes(&self) -> &[u8] {
+        &self.octets[..self.len]
+    }
+
+    fn push(&mut self, octet: u8) {
+        self.extend(&[octet]);
+    }
+
+    /// Nothing that it has no room for.
+    fn extend(&mut self, octets: &[u8]) {
+        let end = self.len + octets.len();
+        if let Some(to) = self.octets.get_mut(self.len..end) {
+            to.copy_from_slice(octets);
+            self.len = end;
+        }
+    }
+
     fn push_label(&mut self, label: &[u8]) {
         if is_host_label(label) {
-            self.0.extend(label.iter().map(u8::to_ascii_lowercase));
+            let start = self.len;
+            self.extend(label);
+            self.octets[start..self.len].make_ascii_lowercase();
             return;
         }
         for &octet in label {
             match octet {
-                b'.' => self.0.extend(b"\\."),
-                _ => push_octet(&mut self.0, octet.to_ascii_lowercase()),
+                b'.' => self.extend(b"\\."),
+                _ => push_octet(octet.to_ascii_lowercase(), |text| self.extend(text)),
             }
         }
     }
@@ -184,29 +220,36 @@ impl Text {
 
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes());
+        self.extend(text.as_bytes());
         Ok(())
     }
 }
 
 /// True when all octets are ones that [`HostName`] allows.
 pub(super) fn is_host_label(label: &[u8]) -> bool {
-    label.iter().all(|&octet| is_host_octet(octet))
+    label.iter().all(|&octet| HOST_OCTETS[usize::from(octet)])
 }
 
-fn is_host_octet(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_')
-}
+/// Those of letters, digits, hyphen and underscore.
+const HOST_OCTETS: [bool; 256] = {
+    let mut octets = [false; 256];
+    let mut octet = 0;
+    while octet < octets.len() {
+        octets[octet] = (octet as u8).is_ascii_alphanumeric() || matches!(octet as u8, b'-' | b'_');
+        octet += 1;
+    }
+    octets
+};
 
 /// Writes an octet of a character string: itself, or escaped when it isn't printable.
-pub(super) fn push_octet(text: &mut Vec<u8>, octet: u8) {
+pub(super) fn push_octet(octet: u8, mut push: impl FnMut(&[u8])) {
     match octet {
-        b'\\' => text.extend(b"\\\\"),
-        0x21..=0x7e => text.push(octet),
+        b'\\' => push(b"\\\\"),
+        0x21..=0x7e => push(&[octet]),
         _ => {
             let digits = [octet / 100, octet / 10 % 10, octet % 10];
-            text.push(b'\\');
-            text.extend(digits.map(|digit| b'0' + digit));
+            push(b"\\");
+            push(&digits.map(|digit| b'0' + digit));
         }
     }
 }

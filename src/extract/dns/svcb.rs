@@ -87,7 +87,7 @@ fn alpn(mut value: &[u8]) -> Option<Vec<String>> {
 fn alpn_id(id: &[u8]) -> Option<String> {
     let mut text = Vec::with_capacity(id.len());
     for &octet in id {
-        push_octet(&mut text, octet);
+        push_octet(octet, |octets| text.extend(octets));
     }
     String::from_utf8(text).ok().filter(|id| !id.is_empty())
 }
