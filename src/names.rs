@@ -76,7 +76,10 @@ impl Lookup {
     fn note(&mut self, reply: Reply, mark: &Mark) {
         match self.replies.binary_search_by_key(&reply, |(kind, _)| *kind) {
             Ok(at) => self.replies[at].1.then(mark),
-            Err(at) => self.replies.insert(at, (reply, *mark)),
+            Err(at) => {
+                make_room(&mut self.replies);
+                self.replies.insert(at, (reply, *mark));
+            }
         }
     }
 
@@ -127,7 +130,7 @@ pub struct Knowledge {
 struct Binding {
     client: IpAddr,
     name: HostName,
-    /// Sorted, disjoint.
+    /// Sorted, disjoint. Mostly there is one, which isn't here.
     spans: Vec<Span>,
     /// The first of them.
     first: Span,
@@ -149,7 +152,7 @@ impl Knowledge {
 
     /// Notes a query for A or AAAA records.
     pub fn query(&mut self, key: LookupKey, server: IpAddr, stamp: Stamp) {
-        if let Some(lookup) = self.lookup_mut(key) {
+        if let Some((_, lookup)) = self.lookup_mut(key) {
             lookup.queries.add(stamp);
             insert(&mut lookup.servers, server);
         }
@@ -165,19 +168,20 @@ impl Knowledge {
         reply: Reply,
         addresses: &[(IpAddr, u32)],
     ) {
-        self.saw(key.client, stamp);
-        // The question's text serves its answers, too.
-        let name = self.lookups.get_key_value(&key).map_or(&key.name, |(asked, _)| &asked.name);
-        let name = name.clone();
-        for &(addr, ttl) in addresses {
-            self.hint(key.client, name.clone(), addr, stamp, ttl);
-        }
-        if let Some(lookup) = self.lookup_mut(key) {
+        let client = key.client;
+        self.saw(client, stamp);
+        let mut name = key.name.clone();
+        if let Some((asked, lookup)) = self.lookup_mut(key) {
+            // The question's text serves its answers, too.
+            name = asked;
             let mut mark = Mark::default();
             mark.add(stamp);
             lookup.note(reply, &mark);
             insert(&mut lookup.servers, server);
             addresses.iter().for_each(|(addr, _)| insert(&mut lookup.addresses, *addr));
+        }
+        for &(addr, ttl) in addresses {
+            self.hint(client, name.clone(), addr, stamp, ttl);
         }
     }
 
@@ -233,14 +237,14 @@ impl Knowledge {
     pub fn union(&mut self, other: Self) {
         self.shed += other.shed;
         for (key, lookup) in other.lookups {
-            if let Some(mine) = self.lookup_mut(key) {
+            if let Some((_, mine)) = self.lookup_mut(key) {
                 mine.then(lookup);
             }
         }
         for (addr, bindings) in other.bindings {
-            for Binding { client, name, spans, .. } in bindings {
-                for span in spans {
-                    self.bind(client, name.clone(), addr, span);
+            for binding in bindings {
+                for &span in binding.spans() {
+                    self.bind(binding.client, binding.name.clone(), addr, span);
                 }
             }
         }
@@ -256,12 +260,14 @@ impl Knowledge {
         }
     }
 
-    fn lookup_mut(&mut self, key: LookupKey) -> Option<&mut Lookup> {
+    /// With the name in the key that is there.
+    fn lookup_mut(&mut self, key: LookupKey) -> Option<(HostName, &mut Lookup)> {
         if self.lookups.len() >= self.limit && !self.lookups.contains_key(&key) {
             self.shed += 1;
             return None;
         }
-        Some(self.lookups.entry(key).or_default())
+        let entry = self.lookups.entry(key);
+        Some((entry.key().name.clone(), entry.or_default()))
     }
 
     fn bind(&mut self, client: IpAddr, name: HostName, addr: IpAddr, span: Span) {
@@ -273,7 +279,8 @@ impl Knowledge {
         match bindings.binary_search_by(|b| b.client.cmp(&client).then_with(|| b.name.cmp(&name))) {
             Ok(at) => bindings[at].add(span),
             Err(at) if bindings.len() < MAX_BINDINGS => {
-                bindings.insert(at, Binding { client, name, spans: vec![span], first: span });
+                make_room(bindings);
+                bindings.insert(at, Binding { client, name, spans: Vec::new(), first: span });
             }
             Err(_) => self.shed += 1,
         }
@@ -429,16 +436,18 @@ fn is_late(spans: &[Span], time: Timestamp) -> Option<bool> {
 }
 
 impl Binding {
-    /// Mostly there is one, which is here without another look into memory.
     fn spans(&self) -> &[Span] {
         match self.spans.len() {
-            1 => std::slice::from_ref(&self.first),
+            0 | 1 => std::slice::from_ref(&self.first),
             _ => &self.spans,
         }
     }
 
     /// Adds a span, joining those that touch.
     fn add(&mut self, (mut from, mut until): Span) {
+        if self.spans.is_empty() {
+            self.spans.push(self.first);
+        }
         self.spans.retain(|&(start, end)| {
             let apart = until < start || end < from;
             if !apart {
@@ -454,6 +463,16 @@ impl Binding {
             self.spans[0].1 = end;
         }
         self.first = self.spans[0];
+        if self.spans.len() == 1 {
+            self.spans = Vec::new();
+        }
+    }
+}
+
+/// For one, as there is mostly no more.
+fn make_room<T>(list: &mut Vec<T>) {
+    if list.is_empty() {
+        list.reserve_exact(1);
     }
 }
 
@@ -461,6 +480,7 @@ fn insert(sorted: &mut Vec<IpAddr>, addr: IpAddr) {
     if let Err(at) = sorted.binary_search(&addr)
         && sorted.len() < MAX_ADDRESSES
     {
+        make_room(sorted);
         sorted.insert(at, addr);
     }
 }
@@ -527,7 +547,7 @@ mod tests {
         let mut back = stretch(&[(18, 10), (102, 1)]);
         back.union(stretch(&[(10, 10), (100, 5)]));
         assert_eq!(forth.lookups(), back.lookups());
-        let spans = |known: &Knowledge| known.bindings[&CDN][0].spans.clone();
+        let spans = |known: &Knowledge| known.bindings[&CDN][0].spans().to_vec();
         assert_eq!(spans(&forth), spans(&back));
         assert_eq!(spans(&forth).len(), 2);
     }

@@ -20,51 +20,48 @@ impl HostName {
         if raw.len() > MAX_LEN {
             return None;
         }
-        let mut text = [0; MAX_LEN];
-        let text = &mut text[..raw.len()];
-        // Where the label begins, and whether digits are all that it has. A last label of digits only
-        // makes it an address or nothing (RFC 3696 section 2).
-        let (mut start, mut numeric) = (0, true);
-        for (at, (to, &octet)) in text.iter_mut().zip(raw).enumerate() {
-            *to = FOLDED[usize::from(octet)];
-            match *to {
-                b'0'..=b'9' => {}
-                0 => return None,
-                b'.' => {
-                    if !is_label_len(at - start) {
-                        return None;
-                    }
-                    (start, numeric) = (at + 1, true);
-                }
-                _ => numeric = false,
-            }
-        }
-        if numeric || !is_label_len(text.len() - start) {
+        // Whole blocks, for many octets at a time. What fills the last one is of host names, too.
+        let mut text = [b'-'; MAX_LEN.next_multiple_of(BLOCK)];
+        text[..raw.len()].copy_from_slice(raw);
+        let blocks = &mut text.as_chunks_mut::<BLOCK>().0[..raw.len().div_ceil(BLOCK)];
+        if !blocks.iter_mut().all(fold) {
             return None;
         }
-        Some(Self(std::str::from_utf8(text).ok()?.into()))
+        let text = std::str::from_utf8(blocks.as_flattened()).ok()?.get(..raw.len())?;
+        let mut start = 0;
+        for (at, octet) in text.bytes().enumerate() {
+            if octet == b'.' {
+                if !is_label_len(at - start) {
+                    return None;
+                }
+                start = at + 1;
+            }
+        }
+        let last = &text[start..];
+        // One of digits only makes it an address or nothing (RFC 3696 section 2).
+        let is_name = is_label_len(last.len()) && !last.bytes().all(|octet| octet.is_ascii_digit());
+        is_name.then(|| Self(text.into()))
     }
 }
 
 /// Octets of a name, without the dot behind it.
 const MAX_LEN: usize = 253;
 
+const BLOCK: usize = 16;
+
+/// Makes them lower case. False when a host name can't have one of them. Without branches, so that it
+/// takes few instructions for all.
+fn fold(block: &mut [u8; BLOCK]) -> bool {
+    block.make_ascii_lowercase();
+    block.iter().fold(true, |all, &octet| {
+        let is_alphanumeric = octet.is_ascii_lowercase() | octet.is_ascii_digit();
+        all & (is_alphanumeric | matches!(octet, b'-' | b'.') | (octet == b'_'))
+    })
+}
+
 const fn is_label_len(len: usize) -> bool {
     matches!(len, 1..=63)
 }
-
-/// Each octet in lower case; 0 for those that no host name has.
-const FOLDED: [u8; 256] = {
-    let mut folded = [0; 256];
-    let mut octet = 0;
-    while octet < folded.len() {
-        if matches!(octet as u8, b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' | b'.') {
-            folded[octet] = (octet as u8).to_ascii_lowercase();
-        }
-        octet += 1;
-    }
-    folded
-};
 
 impl Deref for HostName {
     type Target = str;

@@ -125,6 +125,15 @@ pub fn request(prefix: &[u8]) -> Probe<Request> {
     request_after(prefix, 0)
 }
 
+/// As [`request`], without reading what it finds.
+pub(super) fn is_request(prefix: &[u8]) -> Probe<()> {
+    match request_head(prefix, 0) {
+        Probe::Found(_) => Probe::Found(()),
+        Probe::More(len) => Probe::More(len),
+        Probe::Not => Probe::Not,
+    }
+}
+
 /// Reads a request head that was cut by the end of the connection or by a gap.
 ///
 /// `None` unless a line that names the host is there to its end: a cut name is worse than none.
@@ -175,11 +184,20 @@ impl Request {
 
 /// [`request`], knowing that no head ends before `scanned`.
 fn request_after(prefix: &[u8], scanned: usize) -> Probe<Request> {
+    match request_head(prefix, scanned) {
+        Probe::Found(head) => Probe::Found(read_request(&head)),
+        Probe::More(len) => Probe::More(len),
+        Probe::Not => Probe::Not,
+    }
+}
+
+/// The head that [`request_after`] reads.
+fn request_head(prefix: &[u8], scanned: usize) -> Probe<Head<'_, RequestLine<'_>>> {
     match split(prefix, scanned, could_be_request_line, request_line) {
-        Split::Head(head) => Probe::Found(read_request(&head)),
-        Split::Partial(head) if head.too_long() => match read_request(&head) {
-            request if request.names_host() => Probe::Found(request),
-            _ => Probe::Not,
+        Split::Head(head) => Probe::Found(head),
+        Split::Partial(head) if head.too_long() => match read_request(&head).names_host() {
+            true => Probe::Found(head),
+            false => Probe::Not,
         },
         Split::Partial(_) | Split::More => Probe::More(prefix.len() + 1),
         Split::Not => Probe::Not,

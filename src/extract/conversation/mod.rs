@@ -147,7 +147,7 @@ impl Conversation {
             self.state = State::Dns(server);
             return self.step_dns(views, server, listener);
         }
-        let mut waiting = false;
+        let (mut waiting, mut is_tls) = (false, false);
         for side in [Side::Low, Side::High] {
             let bytes = views[side.index()].bytes;
             if bytes.is_empty() {
@@ -162,22 +162,27 @@ impl Conversation {
                 Probe::More(_) => waiting = true,
                 Probe::Not => {}
             }
-            let mut threshold = usize::MAX;
             match tls13::client_hello(bytes) {
                 Probe::Found(hello) => return self.enter_tls(side, hello, views, listener),
-                Probe::More(len) => threshold = threshold.min(len),
+                Probe::More(len) => {
+                    self.threshold[side.index()] = len;
+                    is_tls = true;
+                    continue;
+                }
                 Probe::Not => {}
             }
-            match http1::request(bytes) {
+            match http1::is_request(bytes) {
                 Probe::Found(_) => return self.enter_http(side, views, listener),
-                Probe::More(len) => threshold = threshold.min(len),
+                Probe::More(len) => {
+                    self.threshold[side.index()] = len;
+                    waiting = true;
+                }
                 Probe::Not => {}
             }
-            if threshold != usize::MAX {
-                // Other protocols begin with other bytes.
-                self.threshold[side.index()] = threshold;
-                waiting = true;
-            }
+        }
+        // No other protocol has a side that begins so.
+        if is_tls {
+            return [0, 0];
         }
         self.decide_by_both(views, waiting, listener)
     }
@@ -232,7 +237,7 @@ impl Conversation {
                 Probe::Not => {}
             }
             if !anchored[side.index()] {
-                match http1::request(bytes) {
+                match http1::is_request(bytes) {
                     Probe::Found(_) => return self.enter_http(side, views, listener),
                     Probe::More(_) => continue,
                     Probe::Not => {}

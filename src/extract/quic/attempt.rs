@@ -1,10 +1,10 @@
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     crypto_stream::CryptoStream,
     frame::{Frame, frames},
     packet::{Long, MAX_CID, Negotiation},
-    protection::{InitialSecret, Keys},
+    protection::{Keys, Secret, Secrets},
     version::Version,
 };
 use crate::{
@@ -23,7 +23,7 @@ pub(in crate::extract) struct Attempt {
     version: Version,
     /// The keys come from it.
     dcid: ConnectionId,
-    secret: InitialSecret,
+    server_secret: Secret,
     client_cid: ConnectionId,
     /// The server's choice, once it has answered: what the client sends to from then on.
     server_cid: Option<ConnectionId>,
@@ -56,14 +56,14 @@ impl Attempt {
     /// Begins with an Initial of a client whose own Destination Connection ID makes the keys, and
     /// gives its payload.
     pub(in crate::extract) fn begin(packet: &Long<'_>) -> Option<(Self, Vec<u8>)> {
-        let secret = InitialSecret::new(packet.version, packet.dcid)?;
-        let keys = secret.client()?;
+        let secrets = Secrets::new(packet.version, packet.dcid)?;
+        let keys = secrets.client.keys()?;
         let payload = keys.open(packet)?;
         let (stream, progress) = (CryptoStream::default(), Progress::default());
         let attempt = Self {
             version: packet.version,
             dcid: ConnectionId::new(packet.dcid),
-            secret,
+            server_secret: secrets.server,
             client_cid: ConnectionId::new(packet.scid),
             server_cid: None,
             closed: false,
@@ -122,12 +122,16 @@ impl Attempt {
         if packet.version == self.version {
             return reading.keys.open(packet);
         }
-        self.secret_of(packet.version)?.client()?.open(packet)
+        self.secrets_of(packet.version)?.client.keys()?.open(packet)
     }
 
     /// Opens an Initial of the server.
     pub(in crate::extract) fn open_answer(&mut self, packet: &Long<'_>) -> Option<Vec<u8>> {
-        let payload = self.secret_of(packet.version)?.server()?.open(packet)?;
+        let keys = match packet.version == self.version {
+            true => self.server_secret.keys()?,
+            false => self.secrets_of(packet.version)?.server.keys()?,
+        };
+        let payload = keys.open(packet)?;
         self.server_cid = Some(ConnectionId::new(packet.scid));
         Some(payload)
     }
@@ -169,11 +173,8 @@ impl Attempt {
     }
 
     /// The server may choose another version (RFC 9368 section 2.1): the same ID makes other keys.
-    fn secret_of(&self, version: Version) -> Option<Cow<'_, InitialSecret>> {
-        if version == self.version {
-            return Some(Cow::Borrowed(&self.secret));
-        }
-        InitialSecret::new(version, self.dcid.bytes()).map(Cow::Owned)
+    fn secrets_of(&self, version: Version) -> Option<Secrets> {
+        Secrets::new(version, self.dcid.bytes())
     }
 }
 

@@ -25,9 +25,21 @@ impl CryptoStream {
             return false;
         };
         let end = start + data.len();
+        if data.is_empty() || end > MAX_LEN {
+            return false;
+        }
+        // Most often it follows what is there.
+        if start == self.bytes.len() && start == self.prefix().len() {
+            self.bytes.extend_from_slice(data);
+            match self.known.first_mut() {
+                Some(piece) => piece.end = end,
+                None => self.known.push(0..end),
+            }
+            return true;
+        }
         let first = self.known.partition_point(|piece| piece.end < start);
         let last = self.known.partition_point(|piece| piece.start <= end);
-        if data.is_empty() || end > MAX_LEN || (first == last && self.known.len() == MAX_PIECES) {
+        if first == last && self.known.len() == MAX_PIECES {
             return false;
         }
         if self.bytes.len() < end {

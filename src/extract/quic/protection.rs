@@ -18,11 +18,16 @@ pub(super) struct Salt {
     key: OnceLock<hmac::Key>,
 }
 
-/// The secret that both directions' keys are made from: of a version and the Destination Connection
-/// ID of the client's first packet.
+/// The secrets of both directions' Initial packets.
+pub(super) struct Secrets {
+    pub(super) client: Secret,
+    pub(super) server: Secret,
+}
+
+/// What the keys of one direction are made from.
 #[derive(Clone)]
-pub(super) struct InitialSecret {
-    secret: [u8; SECRET_LEN],
+pub(super) struct Secret {
+    bytes: [u8; SECRET_LEN],
     labels: &'static Labels,
 }
 
@@ -51,27 +56,23 @@ impl Salt {
     }
 }
 
-impl InitialSecret {
-    /// Makes the secret (RFC 9001 section 5.2).
+impl Secrets {
+    /// Made of a version and the Destination Connection ID of the client's first packet (RFC 9001
+    /// section 5.2).
     pub(super) fn new(version: Version, dcid: &[u8]) -> Option<Self> {
         // HKDF-Extract (RFC 5869 section 2.2).
-        Some(Self { secret: sign(version.salt()?.key(), dcid), labels: version.labels() })
+        let initial: [u8; SECRET_LEN] = sign(version.salt()?.key(), dcid);
+        let initial = hmac::Key::new(hmac::HMAC_SHA256, &initial);
+        let of = |side: &[u8]| Secret { bytes: sign(&initial, side), labels: version.labels() };
+        let client = of(b"\0\x20\x0ftls13 client in\0\x01");
+        Some(Self { client, server: of(b"\0\x20\x0ftls13 server in\0\x01") })
     }
+}
 
-    /// Keys of what the client sends.
-    pub(super) fn client(&self) -> Option<Keys> {
-        self.keys(b"\0\x20\x0ftls13 client in\0\x01")
-    }
-
-    /// Keys of what the server sends.
-    pub(super) fn server(&self) -> Option<Keys> {
-        self.keys(b"\0\x20\x0ftls13 server in\0\x01")
-    }
-
-    fn keys(&self, side: &[u8]) -> Option<Keys> {
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
-        let secret: [u8; SECRET_LEN] = sign(&secret, side);
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, &secret);
+impl Secret {
+    /// Keys of what this direction sends.
+    pub(super) fn keys(&self) -> Option<Keys> {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, &self.bytes);
         let key: [u8; KEY_LEN] = sign(&secret, self.labels.key);
         let header: [u8; KEY_LEN] = sign(&secret, self.labels.hp);
         Some(Keys {
@@ -124,9 +125,9 @@ impl fmt::Debug for Keys {
     }
 }
 
-impl fmt::Debug for InitialSecret {
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InitialSecret").finish_non_exhaustive()
+        f.debug_struct("Secret").finish_non_exhaustive()
     }
 }
 
@@ -169,7 +170,7 @@ pub(in crate::extract) mod sealing {
         payload: &[u8],
     ) -> Vec<u8> {
         let version = Version::known(version).unwrap();
-        seal(&InitialSecret::new(version, key_dcid).unwrap().client().unwrap(), header, payload)
+        seal(&Secrets::new(version, key_dcid).unwrap().client.keys().unwrap(), header, payload)
     }
 
     pub(in crate::extract) fn seal_server(
@@ -179,7 +180,7 @@ pub(in crate::extract) mod sealing {
         payload: &[u8],
     ) -> Vec<u8> {
         let version = Version::known(version).unwrap();
-        seal(&InitialSecret::new(version, key_dcid).unwrap().server().unwrap(), header, payload)
+        seal(&Secrets::new(version, key_dcid).unwrap().server.keys().unwrap(), header, payload)
     }
 }
 
@@ -234,8 +235,8 @@ mod tests {
         keys.unwrap().open(&packet)
     }
 
-    fn secret(version: u32) -> InitialSecret {
-        InitialSecret::new(Version::known(version).unwrap(), &hex(DCID)).unwrap()
+    fn secrets(version: u32) -> Secrets {
+        Secrets::new(Version::known(version).unwrap(), &hex(DCID)).unwrap()
     }
 
     /// The tag depends on all bytes: when it's right, so is what lies between.
@@ -260,20 +261,20 @@ mod tests {
         for (version, header, start, end) in vectors {
             let packet = sealing::seal_client(version, &hex(DCID), &hex(header), &payload);
             assert_eq!((&packet[..32], &packet[1184..]), (&hex(start)[..], &hex(end)[..]));
-            assert_eq!(open(secret(version).client(), &packet).as_ref(), Some(&payload));
-            assert_eq!(open(secret(version).server(), &packet), None);
+            assert_eq!(open(secrets(version).client.keys(), &packet).as_ref(), Some(&payload));
+            assert_eq!(open(secrets(version).server.keys(), &packet), None);
         }
     }
 
     #[test]
     fn server_initial() {
         for (version, packet) in [(1, hex(ANSWER_V1)), (V2, hex(ANSWER_V2))] {
-            assert_eq!(open(secret(version).server(), &packet), Some(hex(ANSWER)));
+            assert_eq!(open(secrets(version).server.keys(), &packet), Some(hex(ANSWER)));
             for at in 0..packet.len() {
                 let mut damaged = packet.clone();
                 damaged[at] ^= 1;
                 if let Some(Packet::Long(packet)) = packets(&damaged).next() {
-                    assert_eq!(secret(version).server().unwrap().open(&packet), None, "{at}");
+                    assert_eq!(secrets(version).server.keys().unwrap().open(&packet), None, "{at}");
                 }
             }
         }
@@ -283,7 +284,7 @@ mod tests {
     fn a_packet_too_short_for_a_sample_or_a_tag_does_not_open() {
         for len in 0..=21 {
             let packet = [&[0xc0, 0, 0, 0, 1, 0, 0, 0, len][..], &vec![0; len.into()]].concat();
-            assert_eq!(open(secret(1).client(), &packet), None);
+            assert_eq!(open(secrets(1).client.keys(), &packet), None);
         }
     }
 }

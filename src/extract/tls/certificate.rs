@@ -152,14 +152,16 @@ fn short_name(oid: &[u8]) -> Option<&'static str> {
 
 /// A value, escaped (RFC 4514 section 2.4); its content in hexadecimal when it isn't a string.
 fn push_value(text: &mut String, value: &Any<'_>) {
-    let Some(mut decoded) = decode(value) else {
+    let Some(decoded) = decode(value) else {
         text.push('#');
         push_hex(text, "", &value.data[..value.data.len().min(MAX_NAME)]);
         return;
     };
-    if let Some((end, _)) = decoded.char_indices().nth(MAX_NAME) {
-        decoded.truncate(end);
+    if decoded.len() <= MAX_NAME && is_plain(&decoded) {
+        return text.push_str(&decoded);
     }
+    let end = decoded.char_indices().nth(MAX_NAME).map_or(decoded.len(), |(end, _)| end);
+    let decoded = &decoded[..end];
     let last = decoded.chars().count().saturating_sub(1);
     for (i, c) in decoded.chars().enumerate() {
         match c {
@@ -172,6 +174,13 @@ fn push_value(text: &mut String, value: &Any<'_>) {
     }
 }
 
+/// True when nothing of it is to be escaped.
+fn is_plain(text: &str) -> bool {
+    let plain = |octet| matches!(octet, b' ' | b'-' | b'.' | b'\'') | octet.is_ascii_alphanumeric();
+    let padded = text.starts_with(' ') || text.ends_with(' ');
+    !padded && text.bytes().all(plain)
+}
+
 fn push_hex(text: &mut String, before: &str, bytes: &[u8]) {
     for byte in bytes {
         // Writing to a String cannot fail.
@@ -180,14 +189,14 @@ fn push_hex(text: &mut String, before: &str, bytes: &[u8]) {
 }
 
 /// The string types of DirectoryString (RFC 5280 section 4.1.2.4) and IA5String.
-fn decode(value: &Any<'_>) -> Option<String> {
+fn decode<'a>(value: &Any<'a>) -> Option<Cow<'a, str>> {
     let data = value.data;
     match value.tag() {
         Tag::Utf8String
         | Tag::PrintableString
         | Tag::Ia5String
         | Tag::NumericString
-        | Tag::VisibleString => Some(String::from_utf8_lossy(data).into_owned()),
+        | Tag::VisibleString => Some(String::from_utf8_lossy(data)),
         Tag::T61String => Some(data.iter().map(|&b| char::from(b)).collect()),
         Tag::BmpString => {
             let units = data.chunks_exact(2).map(|u| u16::from_be_bytes([u[0], u[1]]));

@@ -10,7 +10,11 @@ use tls_parser::{
     parse_tls_message_handshake, parse_tls_server_hello_extension,
 };
 
-use super::{client::protocol_name, version::Version, wire};
+use super::{
+    client::protocol_name,
+    version::Version,
+    wire::{self, extension},
+};
 
 /// What a ServerHello says (RFC 8446 section 4.1.3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +75,13 @@ fn read_server_hello(hello: &TlsServerHelloContents<'_>) -> ServerHello {
         alpn: None,
         psk: false,
     };
-    for ext in wire::extensions(hello.ext.unwrap_or_default()) {
+    let told = |ext: &wire::Extension<'_>| {
+        matches!(
+            ext.kind,
+            extension::SUPPORTED_VERSIONS | extension::ALPN | extension::PRE_SHARED_KEY
+        )
+    };
+    for ext in wire::extensions(hello.ext.unwrap_or_default()).filter(told) {
         match parse_tls_server_hello_extension(ext.whole) {
             Ok((_, TlsExtension::SupportedVersions(chosen))) => {
                 read.version = chosen.first().map_or(read.version, |v| Version(v.0));
