@@ -152,7 +152,8 @@ impl Knowledge {
 
     /// Notes a query for A or AAAA records.
     pub fn query(&mut self, key: LookupKey, server: IpAddr, stamp: Stamp) {
-        if let Some((_, lookup)) = self.lookup_mut(key) {
+        if self.has_room(&key) {
+            let lookup = self.lookups.entry(key).or_default();
             lookup.queries.add(stamp);
             insert(&mut lookup.servers, server);
         }
@@ -170,24 +171,28 @@ impl Knowledge {
     ) {
         let client = key.client;
         self.saw(client, stamp);
-        let mut name = key.name.clone();
-        if let Some((asked, lookup)) = self.lookup_mut(key) {
+        let name = if self.has_room(&key) {
+            let asked = self.lookups.entry(key);
             // The question's text serves its answers, too.
-            name = asked;
+            let name = asked.key().name.clone();
+            let lookup = asked.or_default();
             let mut mark = Mark::default();
             mark.add(stamp);
             lookup.note(reply, &mark);
             insert(&mut lookup.servers, server);
             addresses.iter().for_each(|(addr, _)| insert(&mut lookup.addresses, *addr));
-        }
+            name
+        } else {
+            key.name
+        };
         for &(addr, ttl) in addresses {
-            self.hint(client, name.clone(), addr, stamp, ttl);
+            self.hint(client, &name, addr, stamp, ttl);
         }
     }
 
     /// Notes that `client` was told an address of a name, as it is by a hint in an HTTPS or SVCB record
     /// (RFC 9460 section 7.3), valid for `ttl` seconds.
-    pub fn hint(&mut self, client: IpAddr, name: HostName, addr: IpAddr, at: Stamp, ttl: u32) {
+    pub fn hint(&mut self, client: IpAddr, name: &HostName, addr: IpAddr, at: Stamp, ttl: u32) {
         let until = at.time.plus(Duration::from_secs(u64::from(ttl)));
         self.bind(client, name, addr, (at.time, until));
     }
@@ -237,14 +242,14 @@ impl Knowledge {
     pub fn union(&mut self, other: Self) {
         self.shed += other.shed;
         for (key, lookup) in other.lookups {
-            if let Some((_, mine)) = self.lookup_mut(key) {
-                mine.then(lookup);
+            if self.has_room(&key) {
+                self.lookups.entry(key).or_default().then(lookup);
             }
         }
         for (addr, bindings) in other.bindings {
             for binding in bindings {
                 for &span in binding.spans() {
-                    self.bind(binding.client, binding.name.clone(), addr, span);
+                    self.bind(binding.client, &binding.name, addr, span);
                 }
             }
         }
@@ -260,26 +265,24 @@ impl Knowledge {
         }
     }
 
-    /// With the name in the key that is there.
-    fn lookup_mut(&mut self, key: LookupKey) -> Option<(HostName, &mut Lookup)> {
-        if self.lookups.len() >= self.limit && !self.lookups.contains_key(&key) {
-            self.shed += 1;
-            return None;
-        }
-        let entry = self.lookups.entry(key);
-        Some((entry.key().name.clone(), entry.or_default()))
+    /// True when the lookup is known or may still be noted; counts it otherwise.
+    fn has_room(&mut self, key: &LookupKey) -> bool {
+        let room = self.lookups.len() < self.limit || self.lookups.contains_key(key);
+        self.shed += u64::from(!room);
+        room
     }
 
-    fn bind(&mut self, client: IpAddr, name: HostName, addr: IpAddr, span: Span) {
+    fn bind(&mut self, client: IpAddr, name: &HostName, addr: IpAddr, span: Span) {
         if self.bindings.len() >= self.limit && !self.bindings.contains_key(&addr) {
             self.shed += 1;
             return;
         }
         let bindings = self.bindings.entry(addr).or_default();
-        match bindings.binary_search_by(|b| b.client.cmp(&client).then_with(|| b.name.cmp(&name))) {
+        match bindings.binary_search_by(|b| b.client.cmp(&client).then_with(|| b.name.cmp(name))) {
             Ok(at) => bindings[at].add(span),
             Err(at) if bindings.len() < MAX_BINDINGS => {
                 make_room(bindings);
+                let name = name.clone();
                 bindings.insert(at, Binding { client, name, spans: Vec::new(), first: span });
             }
             Err(_) => self.shed += 1,

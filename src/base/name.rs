@@ -29,13 +29,11 @@ impl HostName {
         }
         let text = std::str::from_utf8(blocks.as_flattened()).ok()?.get(..raw.len())?;
         let mut start = 0;
-        for (at, octet) in text.bytes().enumerate() {
-            if octet == b'.' {
-                if !is_label_len(at - start) {
-                    return None;
-                }
-                start = at + 1;
+        for at in dots(blocks) {
+            if !is_label_len(at - start) {
+                return None;
             }
+            start = at + 1;
         }
         let last = &text[start..];
         // One of digits only makes it an address or nothing (RFC 3696 section 2).
@@ -56,6 +54,20 @@ fn fold(block: &mut [u8; BLOCK]) -> bool {
     block.iter().fold(true, |all, &octet| {
         let is_alphanumeric = octet.is_ascii_lowercase() | octet.is_ascii_digit();
         all & (is_alphanumeric | matches!(octet, b'-' | b'.') | (octet == b'_'))
+    })
+}
+
+/// Where the dots are in octets of ASCII, a word at a time: the sum has no top bit where one is.
+fn dots(blocks: &[[u8; BLOCK]]) -> impl Iterator<Item = usize> {
+    let words = blocks.as_flattened().as_chunks::<8>().0.iter().zip((0..).step_by(8));
+    words.flat_map(|(word, base)| {
+        let others = u64::from_le_bytes(*word) ^ u64::from_le_bytes([b'.'; 8]);
+        let mut found = !(others + u64::from_le_bytes([0x7f; 8])) & u64::from_le_bytes([0x80; 8]);
+        std::iter::from_fn(move || {
+            let at = (found != 0).then(|| base + found.trailing_zeros() as usize / 8)?;
+            found &= found - 1;
+            Some(at)
+        })
     })
 }
 

@@ -60,11 +60,9 @@ impl Authority {
 impl Host {
     /// Reads a host name or an address without brackets. `None` when it is neither.
     pub fn parse(raw: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(raw).ok()?;
-        match text.parse() {
-            Ok(ip) => Some(Self::Ip(ip)),
-            Err(_) => HostName::parse(raw).map(Self::Name),
-        }
+        // No address is a host name, too.
+        let address = || std::str::from_utf8(raw).ok()?.parse().ok().map(Self::Ip);
+        HostName::parse(raw).map(Self::Name).or_else(address)
     }
 }
 

@@ -303,7 +303,7 @@ struct RequestLine<'a> {
 /// them.
 fn request_line(line: &[u8]) -> Option<RequestLine<'_>> {
     let line = line.trim_ascii_end();
-    if !could_be_request_line(line) || !line.iter().copied().all(is_line_byte) {
+    if !could_be_request_line(line) || !is_line(line) {
         return None;
     }
     let method_len = memchr(b' ', line)?;
@@ -327,12 +327,13 @@ fn could_be_request_line(part: &[u8]) -> bool {
         && !(method.is_empty() && method_len.is_some())
         && method.iter().all(|&b| is_token_byte(b))
         // Blanks, tabs too, may be the line's end, where they don't count.
-        && rest.trim_ascii_end().iter().copied().all(is_line_byte)
+        && is_line(rest.trim_ascii_end())
 }
 
-/// Any byte but control characters: targets in the field hold bytes that URIs don't allow.
-fn is_line_byte(b: u8) -> bool {
-    b >= b' ' && b != 0x7f
+/// Any bytes but control characters: targets in the field hold bytes that URIs don't allow. Without
+/// branches, so that it takes few instructions for many.
+fn is_line(part: &[u8]) -> bool {
+    part.iter().fold(true, |all, &b| all & (b >= b' ') & (b != 0x7f))
 }
 
 /// A `tchar` (RFC 9110 section 5.6.2).
@@ -447,10 +448,11 @@ fn target_authority(method: &[u8], target: &[u8]) -> Option<Authority> {
 
 /// Where the authority of an absolute URI begins and ends.
 fn authority_in_uri(target: &[u8]) -> Option<(usize, usize)> {
+    // Most targets have none, but a path only.
+    target.first().filter(|first| first.is_ascii_alphabetic())?;
     let scheme = memmem::find(&target[..target.len().min(64)], b"://")?;
-    let (first, others) = target[..scheme].split_first()?;
-    let is_scheme = first.is_ascii_alphabetic()
-        && others.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
+    let is_scheme =
+        target[..scheme].iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b));
     let at = scheme + 3;
     let len = target[at..]
         .iter()
@@ -570,6 +572,12 @@ fn parse_length(digits: &[u8]) -> Option<u64> {
 /// Bytes off the wire as text that is safe to show; [`MAX_TEXT`] says how.
 fn text(raw: &[u8]) -> String {
     let raw = &raw[..raw.len().min(MAX_TEXT)];
+    let is_plain = |all, b: &u8| all & (b' '..=b'~').contains(b) & (*b != b'\\');
+    if let Ok(text) = str::from_utf8(raw)
+        && raw.iter().fold(true, is_plain)
+    {
+        return text.to_owned();
+    }
     let mut text = String::with_capacity(raw.len());
     for &b in raw {
         match b {

@@ -107,7 +107,7 @@ impl<'o, 'r, S: Sink> Outlet<'o, 'r, S> {
             let v4 = svcb.ipv4hint.iter().map(|&addr| IpAddr::V4(addr));
             let v6 = svcb.ipv6hint.iter().map(|&addr| IpAddr::V6(addr));
             for addr in v4.chain(v6) {
-                self.out.names.hint(client, name.clone(), addr, stamp, record.ttl);
+                self.out.names.hint(client, name, addr, stamp, record.ttl);
             }
         }
     }

@@ -256,7 +256,7 @@ impl Conversation {
         listener: &mut impl Listener,
     ) -> [usize; 2] {
         let talk = Box::new(TlsTalk::new(client, &hello));
-        talk.note_hello(&hello, views[client.index()], &mut self.facts, listener);
+        talk.note_hello(hello, views[client.index()], &mut self.facts, listener);
         self.state = State::Tls(talk);
         self.step_tls(views)
     }
@@ -355,7 +355,7 @@ impl Conversation {
         for side in [Side::Low, Side::High] {
             let view = views[side.index()];
             if let Some(hello) = tls13::partial_client_hello(view.bytes) {
-                TlsTalk::new(side, &hello).note_hello(&hello, view, &mut self.facts, listener);
+                TlsTalk::new(side, &hello).note_hello(hello, view, &mut self.facts, listener);
                 return;
             }
             if let Some(request) = http1::partial_request(view.bytes) {

@@ -6,7 +6,7 @@ use crate::{
     base::{HostName, Stamp},
     extract::{
         Fact, Facts, Hello,
-        quic::{Attempt, Frame, Kind, Long, Packet, Version, frames, packets},
+        quic::{Attempt, Frame, Kind, Long, Packet, Payload, Version, frames, packets},
         tls::ClientHello,
     },
     flow::Side,
@@ -117,7 +117,7 @@ impl QuicTalk {
     }
 
     /// Finds the attempt whose keys open a client's Initial, or begins one.
-    fn open(&mut self, packet: &Long<'_>) -> Option<(usize, Vec<u8>)> {
+    fn open(&mut self, packet: &Long<'_>) -> Option<(usize, Payload)> {
         if let Some(index) = self.attempts.iter().rposition(|a| a.is_continued_by(packet)) {
             // Once its hello is read, what else it sends is of no interest.
             if !self.attempts[index].is_reading() || !self.may_try() {

@@ -51,23 +51,23 @@ impl TlsTalk {
 
     pub(super) fn note_hello(
         &self,
-        hello: &ClientHello,
+        hello: ClientHello,
         view: View<'_>,
         facts: &mut Facts,
         listener: &mut impl Listener,
     ) {
         let stamp = view.complete_at(hello.len);
-        let ech = ech(hello);
+        let ech = ech(&hello);
         listener.observe(self.client, stamp, |ends| Fact::TlsClientHello {
             ends,
-            sni: as_sent(hello),
+            sni: as_sent(&hello),
             alpn: hello.alpn.iter().map(|protocol| protocol.to_string()).collect(),
             ech,
             segments: view.segments(hello.len),
             complete: hello.complete,
         });
         facts.client = facts.client.or(Some(self.client));
-        let (sni, complete) = (hello.sni.clone(), hello.complete);
+        let ClientHello { sni, complete, .. } = hello;
         facts.hello = Some(Hello { stamp, sni, ech, quic: false, complete });
     }
 

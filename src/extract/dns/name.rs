@@ -190,7 +190,10 @@ impl Text {
     }
 
     fn push(&mut self, octet: u8) {
-        self.extend(&[octet]);
+        if let Some(to) = self.octets.get_mut(self.len) {
+            *to = octet;
+            self.len += 1;
+        }
     }
 
     /// Nothing that it has no room for.
@@ -221,6 +224,12 @@ impl Text {
 impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.extend(text.as_bytes());
+        Ok(())
+    }
+
+    /// The dots.
+    fn write_char(&mut self, c: char) -> fmt::Result {
+        self.push(u8::try_from(c).map_err(|_| fmt::Error)?);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::{
     crypto_stream::CryptoStream,
     frame::{Frame, frames},
     packet::{Long, MAX_CID, Negotiation},
-    protection::{Keys, Secret, Secrets},
+    protection::{Keys, Payload, Secret, Secrets},
     version::Version,
 };
 use crate::{
@@ -55,7 +55,7 @@ pub(in crate::extract) struct Progress {
 impl Attempt {
     /// Begins with an Initial of a client whose own Destination Connection ID makes the keys, and
     /// gives its payload.
-    pub(in crate::extract) fn begin(packet: &Long<'_>) -> Option<(Self, Vec<u8>)> {
+    pub(in crate::extract) fn begin(packet: &Long<'_>) -> Option<(Self, Payload)> {
         let secrets = Secrets::new(packet.version, packet.dcid)?;
         let keys = secrets.client.keys()?;
         let payload = keys.open(packet)?;
@@ -117,7 +117,7 @@ impl Attempt {
     }
 
     /// Opens a further Initial of the client.
-    pub(in crate::extract) fn open(&self, packet: &Long<'_>) -> Option<Vec<u8>> {
+    pub(in crate::extract) fn open(&self, packet: &Long<'_>) -> Option<Payload> {
         let reading = self.reading.as_ref()?;
         if packet.version == self.version {
             return reading.keys.open(packet);
@@ -126,7 +126,7 @@ impl Attempt {
     }
 
     /// Opens an Initial of the server.
-    pub(in crate::extract) fn open_answer(&mut self, packet: &Long<'_>) -> Option<Vec<u8>> {
+    pub(in crate::extract) fn open_answer(&mut self, packet: &Long<'_>) -> Option<Payload> {
         let keys = match packet.version == self.version {
             true => self.server_secret.keys()?,
             false => self.secrets_of(packet.version)?.server.keys()?,

@@ -19,6 +19,7 @@ pub(super) use self::{
     attempt::Attempt,
     frame::{Frame, frames},
     packet::{Long, Packet, begins_long, packets},
+    protection::Payload,
     version::{Kind, Version},
 };
 

@@ -1,6 +1,6 @@
 //! Protection of Initial packets (RFC 9001 section 5). The one file that names `ring`.
 
-use std::{fmt, sync::OnceLock};
+use std::{fmt, ops::Deref, sync::OnceLock};
 
 use ring::{
     aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey, quic},
@@ -36,6 +36,14 @@ pub(super) struct Keys {
     aead: LessSafeKey,
     iv: [u8; IV_LEN],
     header: quic::HeaderProtectionKey,
+}
+
+/// The payload of a packet, in clear.
+pub(in crate::extract) struct Payload {
+    /// Of the packet.
+    bytes: Vec<u8>,
+    /// Where it begins.
+    start: usize,
 }
 
 const SECRET_LEN: usize = 32;
@@ -85,7 +93,7 @@ impl Secret {
 
 impl Keys {
     /// Removes both protections; gives the payload, or nothing when it isn't authentic.
-    pub(super) fn open(&self, packet: &Long<'_>) -> Option<Vec<u8>> {
+    pub(super) fn open(&self, packet: &Long<'_>) -> Option<Payload> {
         let sample = packet.bytes.get(packet.number_at + SAMPLE_AT..)?.get(..SAMPLE_LEN)?;
         if !packet.complete {
             return None;
@@ -104,8 +112,7 @@ impl Keys {
         let len = self.aead.open_in_place(nonce, Aad::from(&*header), payload).ok()?.len();
         let start = header.len();
         bytes.truncate(start + len);
-        bytes.drain(..start);
-        Some(bytes)
+        Some(Payload { bytes, start })
     }
 
     /// The packet number on the wire is the whole one: it counts from 0 (RFC 9000 section 12.3),
@@ -116,6 +123,13 @@ impl Keys {
             *byte ^= number;
         }
         Nonce::assume_unique_for_key(nonce)
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
     }
 }
 
@@ -232,7 +246,7 @@ mod tests {
 
     fn open(keys: Option<Keys>, datagram: &[u8]) -> Option<Vec<u8>> {
         let Some(Packet::Long(packet)) = packets(datagram).next() else { panic!("no packet") };
-        keys.unwrap().open(&packet)
+        keys.unwrap().open(&packet).map(|payload| payload.to_vec())
     }
 
     fn secrets(version: u32) -> Secrets {
@@ -274,7 +288,11 @@ mod tests {
                 let mut damaged = packet.clone();
                 damaged[at] ^= 1;
                 if let Some(Packet::Long(packet)) = packets(&damaged).next() {
-                    assert_eq!(secrets(version).server.keys().unwrap().open(&packet), None, "{at}");
+                    assert_eq!(
+                        secrets(version).server.keys().unwrap().open(&packet).as_deref(),
+                        None,
+                        "{at}"
+                    );
                 }
             }
         }
