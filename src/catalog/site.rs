@@ -136,11 +136,28 @@ impl Site {
         addr: Option<IpAddr>,
         service: Option<(Transport, u16)>,
     ) -> Vec<Hit> {
+        let named = name.map(|name| self.named(name)).unwrap_or_default();
+        self.find_among(&named, client, addr, service)
+    }
+
+    /// The targets that match a name, for [`find_among`](Self::find_among).
+    pub fn named(&self, name: &str) -> Vec<u32> {
+        let mut named = Vec::new();
+        self.by_name.lookup(name, &mut |id| named.push(id));
+        named
+    }
+
+    /// The same as [`find`](Self::find) for a name whose targets are known.
+    pub fn find_among(
+        &self,
+        named: &[u32],
+        client: IpAddr,
+        addr: Option<IpAddr>,
+        service: Option<(Transport, u16)>,
+    ) -> Vec<Hit> {
         let mut hits = Vec::new();
         let mut add = |id: u32| hits.extend(self.hit(id as usize, client, addr, service));
-        if let Some(name) = name {
-            self.by_name.lookup(name, &mut add);
-        }
+        named.iter().for_each(|&id| add(id));
         if let Some(addr) = addr {
             self.by_prefix.lookup(addr, &mut add);
             self.anywhere.iter().for_each(|&id| add(id));

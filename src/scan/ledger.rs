@@ -318,15 +318,19 @@ impl Story {
         }
     }
 
-    fn facts(&self, [asked, answered, third]: [Stamp; 3]) -> Facts {
+    fn exchange(&self, [asked, answered, _]: [Stamp; 3]) -> Option<Exchange> {
+        let Self::Http { ref host, port, status } = *self else { return None };
+        let (host, status) = (host.clone(), Some((answered, status)));
+        Some(Exchange { stamp: asked, host, port, status, deny_marker: None })
+    }
+
+    fn facts(&self, stamps: [Stamp; 3]) -> Facts {
+        let [asked, answered, third] = stamps;
         let none = Facts::default();
         match self {
             Self::Data => none,
-            Self::Http { host, port, status } => {
-                let (host, status) = (host.clone(), Some((answered, *status)));
-                let exchange =
-                    Exchange { stamp: asked, host, port: *port, status, deny_marker: None };
-                Facts { exchanges: vec![exchange], ..none }
+            Self::Http { .. } => {
+                Facts { exchanges: self.exchange(stamps).into_iter().collect(), ..none }
             }
             Self::Handshake(handshake) => Facts {
                 hello: Some(handshake.hello(asked)),
@@ -398,6 +402,19 @@ impl Kind {
             }
             _ => None,
         }
+    }
+
+    /// The ClientHello of one of its connections, unless that came in a tunnel.
+    pub fn hello(&self, visit: &Visit) -> Option<Hello> {
+        match &self.story {
+            Story::Handshake(handshake) => Some(handshake.hello(visit.stamps[0])),
+            Story::Data | Story::Http { .. } | Story::Tunnel { .. } => None,
+        }
+    }
+
+    /// The HTTP request of one of its connections, and its answer.
+    pub fn exchange(&self, visit: &Visit) -> Option<Exchange> {
+        self.story.exchange(visit.stamps)
     }
 
     /// True when it ran through a tunnel that a proxy opened.

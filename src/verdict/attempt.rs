@@ -1,19 +1,24 @@
 //! Connections and lookups as attempts to reach a destination.
 
-use std::{cmp::Ordering, fmt, net::IpAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    cmp::Ordering, fmt, hash::BuildHasher as _, net::IpAddr, num::NonZeroUsize, sync::Arc,
+    time::Duration,
+};
 
-use hashbrown::{HashMap, HashSet};
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 
 use crate::{
     base::{HostName, Stamp, Timestamp, in_parallel},
     catalog::{Profile, Proxy},
     decode::Transport,
-    extract::{Connect, Ech, Exchange},
+    extract::{Connect, Exchange},
     flow::{Endpoint, FlowKey, Side, Tally},
     names::{Candidates, Recall},
     scan::{Census, Connection, Kind, Repeats, Visit},
     verdict::{
-        Flag, Inspection, NamedBy, Outcome, Reason, Stage,
+        Flag, Flags, Inspection, NamedBy, Outcome, Reason, Stage,
+        contact::Contact,
         finding::Bytes,
         lookup,
         repeated::Repeated,
@@ -28,6 +33,8 @@ pub struct Attempt<'c> {
     pub client: IpAddr,
     /// The best name, when there is one.
     pub name: Option<HostName>,
+    /// A number that all attempts on its destination have. Others may have it, too.
+    pub lot: u32,
     /// The number of its destination among those of all attempts.
     pub subject: u32,
     /// Where it comes from.
@@ -47,21 +54,24 @@ pub struct Attempt<'c> {
     /// The last packet.
     pub last: Stamp,
     /// What else is worth knowing.
-    pub flags: Vec<Flag>,
+    pub flags: Flags,
     /// How many connections it is.
     pub repeats: Repeats,
     /// True when it failed, but the client succeeded side by side with it or soon after.
     pub made_good: bool,
     /// Others that succeeded just like this one, which stands for them. `bytes` are those of all.
-    pub again: Vec<Again<'c>>,
+    pub again: Option<Box<Again<'c>>>,
 }
 
-/// A connection of which another one's attempt tells all but the times and the client.
+/// Connections of which another one's attempt tells all but the times and the clients.
 #[derive(Clone, Debug)]
 pub struct Again<'c> {
-    pub(super) kind: &'c Kind,
-    pub(super) visit: &'c Visit,
-    pub(super) candidates: Arc<[HostName]>,
+    kind: &'c Kind,
+    visits: Vec<&'c Visit>,
+    /// How many connections those are.
+    connections: u64,
+    /// Names that DNS makes possible for them, where those differ from the ones before.
+    candidates: Vec<Arc<[HostName]>>,
 }
 
 /// When an attempt was made, and by whom.
@@ -74,37 +84,23 @@ pub(super) struct Try {
 }
 
 /// What an attempt wants to reach, as it is reported.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Destination {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination<'n> {
     /// By its name.
-    Name(HostName),
+    Name(&'n HostName),
     /// By its address, for want of a name.
     Addr(IpAddr),
     /// By neither: a proxy was asked for something that can't be read.
     Unknown,
 }
 
-impl fmt::Display for Destination {
+impl fmt::Display for Destination<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
             Self::Addr(addr) => addr.fmt(f),
             Self::Unknown => f.write_str("unknown"),
         }
-    }
-}
-
-/// Destinations, numbered.
-#[derive(Default)]
-pub(super) struct Destinations {
-    known: HashMap<Destination, u32, foldhash::fast::RandomState>,
-}
-
-impl Destinations {
-    /// The number of an attempt's destination.
-    pub(super) fn number(&mut self, attempt: &Attempt<'_>) -> u32 {
-        let next = self.known.len() as u32;
-        *self.known.entry(attempt.destination()).or_insert(next)
     }
 }
 
@@ -147,8 +143,11 @@ pub(super) fn attempts_by_part<'c>(
         let naming = Recall::new(&census.names);
         move |part: Part<'c>| {
             let mut found = part.attempts(viewpoint, &naming);
-            if is_incomplete {
-                found.all.iter_mut().for_each(|attempt| attempt.result.doubt(Reason::Evicted));
+            for attempt in &mut found.all {
+                if is_incomplete {
+                    attempt.result.doubt(Reason::Evicted);
+                }
+                attempt.lot = FixedState::default().hash_one(attempt.destination()) as u32;
             }
             found
         }
@@ -169,7 +168,8 @@ impl<'c> Part<'c> {
     fn all(census: &'c Census) -> Vec<Self> {
         let connections = census.connections.chunks(Self::SIZE).map(Self::Connections);
         let kinds = census.kinds.chunks(Self::SIZE).map(Self::Kinds);
-        connections.chain(kinds).chain([Self::Lookups]).collect()
+        // The one that can't be divided comes first: no other thread waits for it at the end.
+        [Self::Lookups].into_iter().chain(connections).chain(kinds).collect()
     }
 
     fn attempts(self, viewpoint: &Viewpoint<'_>, naming: &Recall<'c>) -> Attempts<'c> {
@@ -263,11 +263,26 @@ impl<'v> Viewpoint<'v> {
         client: Side,
         naming: &'f Recall<'n>,
     ) -> Flow<'f, 'n> {
-        let Tally { first, last, .. } = connection.tally;
-        let watch = self.watch(connection.key.end(client).addr(), first.time, last.time);
+        let Connection { key, ref tally, opener, repeats, .. } = *connection;
+        let Tally { first, last, .. } = *tally;
+        let watch = self.watch(key.end(client).addr(), first.time, last.time);
         let conduct = Conduct::new(connection, client, watch, &self.inspection);
-        let Self { census, profile, .. } = self;
-        Flow { connection, client, conduct, census, naming, profile }
+        let has_packets = tally.sides.iter().any(|side| side.packets > 0);
+        let contact = Contact {
+            viewpoint: self,
+            client: key.end(client).addr(),
+            server: key.end(client.other()),
+            transport: key.transport(),
+            first,
+            last,
+            bytes: Bytes {
+                out: tally.side(client).bytes,
+                inward: tally.side(client.other()).bytes,
+            },
+            repeats,
+            is_midstream: has_packets && key.transport() == Transport::Tcp && opener.is_none(),
+        };
+        Flow { connection, client, contact, conduct, naming }
     }
 
     /// What the capture could show of a client between two times.
@@ -357,30 +372,24 @@ impl Hearing {
 struct Flow<'f, 'n> {
     connection: &'f Connection,
     client: Side,
+    contact: Contact<'f>,
     conduct: Conduct<'f>,
-    census: &'f Census,
     naming: &'f Recall<'n>,
-    profile: &'f Profile,
 }
 
 impl Flow<'_, '_> {
-    fn client_addr(&self) -> IpAddr {
-        self.connection.key.end(self.client).addr()
-    }
-
-    fn server(&self) -> Endpoint {
-        self.connection.key.end(self.client.other())
+    fn profile(&self) -> &Profile {
+        self.contact.viewpoint.profile
     }
 
     fn count(&self, found: &mut Attempts<'_>) {
         let tally = &self.connection.tally;
-        let is_tcp = self.connection.key.transport() == Transport::Tcp;
-        let packets = [tally.side(self.client).packets, tally.side(self.client.other()).packets];
+        let is_tcp = self.contact.transport == Transport::Tcp;
         let count = u64::from(self.connection.repeats.connections);
-        if self.is_midstream() {
+        if self.contact.is_midstream {
             found.midstream_flows += count;
         }
-        if is_tcp && packets.contains(&0) && self.is_half_heard() {
+        if is_tcp && tally.sides.iter().any(|side| side.packets == 0) && self.is_half_heard() {
             found.one_sided += count;
         }
     }
@@ -393,19 +402,12 @@ impl Flow<'_, '_> {
         mine.last_ack.is_some() || theirs.last_ack.is_some() || theirs.syn_ack.seen()
     }
 
-    fn is_midstream(&self) -> bool {
-        let packets = self.connection.tally.sides.iter().any(|side| side.packets > 0);
-        packets
-            && self.connection.key.transport() == Transport::Tcp
-            && self.connection.opener.is_none()
-    }
-
     fn attempts(&self, all: &mut Vec<Attempt<'_>>) {
         let begin = all.len();
         self.tries(all);
         // Whatever a sinkhole answers, it isn't what was asked for.
-        let (server, first) = (self.server().addr(), self.connection.tally.first);
-        if is_sinkhole(server, self.profile) {
+        let (server, first) = (self.contact.server.addr(), self.contact.first);
+        if is_sinkhole(server, self.profile()) {
             all[begin..].iter_mut().for_each(|attempt| attempt.result.sink(first, server));
         }
     }
@@ -420,7 +422,10 @@ impl Flow<'_, '_> {
             all.push(self.through(connect));
         } else if facts.hello.is_none() && !facts.exchanges.is_empty() {
             for exchange in &facts.exchanges {
-                all.push(self.request(exchange, is_proxy));
+                all.push(match is_proxy {
+                    true => self.proxied_request(exchange),
+                    false => self.request(exchange),
+                });
             }
         } else if !is_proxy {
             all.push(self.direct());
@@ -428,73 +433,33 @@ impl Flow<'_, '_> {
     }
 
     fn is_proxy(&self) -> bool {
-        is_proxy(self.server(), self.profile) || self.connection.facts.connect.is_some()
+        is_proxy(self.contact.server, self.profile()) || self.connection.facts.connect.is_some()
     }
 
     /// The client itself connects to the destination.
     fn direct(&self) -> Attempt<'static> {
-        let candidates = self.candidates();
-        let mut attempt = self.attempt(self.conduct.result());
-        if let Some(hello) = &self.connection.facts.hello
-            && let Some(sni) = &hello.sni
-        {
-            attempt.name = Some(sni.clone());
-            attempt.named_by = if hello.quic { NamedBy::QuicSni } else { NamedBy::Sni };
-            if hello.ech == Ech::Outer {
-                attempt.flags.push(Flag::EchOuter);
-            }
-            self.corroborate(&mut attempt, &candidates);
-        } else if let Some(first) = candidates.names.first() {
-            attempt.name = Some(first.clone());
-            attempt.named_by =
-                if candidates.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
-        }
-        attempt.candidates = candidates.names;
-        if self.connection.facts.hello.is_some() {
-            self.note_bypass(&mut attempt);
-        }
-        attempt
+        let hello = self.connection.facts.hello.clone();
+        self.contact.direct(self.conduct.result(), hello, self.candidates())
     }
 
-    /// Web traffic that leaves the site past the profile's proxy.
-    fn note_bypass(&self, attempt: &mut Attempt<'_>) {
-        let network = &self.profile.network;
-        if !network.proxies.is_empty() && !network.is_inside(self.server().addr()) {
-            attempt.flags.push(Flag::ProxyBypass);
-        }
+    /// An HTTP request on the connection.
+    fn request(&self, exchange: &Exchange) -> Attempt<'static> {
+        self.contact.request(self.conduct.exchange(exchange), exchange, self.candidates())
     }
 
-    /// An HTTP request on the connection. Behind a proxy, the proxy does the connecting.
-    fn request(&self, exchange: &Exchange, is_proxy: bool) -> Attempt<'static> {
-        let candidates = self.candidates();
-        let mut attempt = self.attempt(self.conduct.exchange(exchange));
-        attempt.first = exchange.stamp.min(self.connection.tally.first.max(exchange.stamp));
-        if let Some(host) = &exchange.host {
-            attempt.name = Some(host.clone());
-            attempt.named_by = NamedBy::HttpHost;
-        }
-        if is_proxy {
-            attempt.addr = None;
-            attempt.service = Some((Transport::Tcp, exchange.port.unwrap_or(80)));
-            attempt.flags.push(Flag::Proxied);
-            self.note_missed_skip(&mut attempt);
-            return attempt;
-        }
-        self.note_bypass(&mut attempt);
-        self.corroborate(&mut attempt, &candidates);
-        if attempt.name.is_none()
-            && let Some(first) = candidates.names.first()
-        {
-            attempt.name = Some(first.clone());
-            attempt.named_by =
-                if candidates.other_client { NamedBy::DnsOtherClient } else { NamedBy::Dns };
-        }
-        attempt.candidates = candidates.names;
+    /// The same to a proxy, which does the connecting.
+    fn proxied_request(&self, exchange: &Exchange) -> Attempt<'static> {
+        let result = self.conduct.exchange(exchange);
+        let mut attempt = self.contact.asking(result, exchange, Arc::default());
+        attempt.addr = None;
+        attempt.service = Some((Transport::Tcp, exchange.port.unwrap_or(80)));
+        attempt.flags.add(Flag::Proxied);
+        self.note_missed_skip(&mut attempt);
         attempt
     }
 
     fn through(&self, connect: &Connect) -> Attempt<'static> {
-        let mut attempt = self.attempt(self.conduct.result());
+        let mut attempt = self.contact.attempt(self.conduct.result(), Arc::default());
         attempt.named_by = NamedBy::Connect;
         attempt.name.clone_from(&connect.host);
         // The inner hello says more than the CONNECT when that only has an address.
@@ -507,20 +472,20 @@ impl Flow<'_, '_> {
         let literal = connect.target.rsplit_once(':').map_or("", |(host, _)| host);
         attempt.addr = literal.trim_matches(['[', ']']).parse().ok();
         attempt.service = Some((Transport::Tcp, connect.port));
-        attempt.flags.push(Flag::Proxied);
+        attempt.flags.add(Flag::Proxied);
         self.note_missed_skip(&mut attempt);
         attempt
     }
 
     /// What is asked of a proxy but must be left out of it (the proxy skip range).
     fn note_missed_skip(&self, attempt: &mut Attempt<'_>) {
-        let network = &self.profile.network;
+        let network = &self.profile().network;
         let own_name = attempt.name.as_deref().is_some_and(|name| {
             name == "localhost" || name.ends_with(".localhost") || network.is_own_name(name)
         });
         let inside = attempt.addr.is_some_and(|addr| addr.is_loopback() || network.is_inside(addr));
         if own_name || inside {
-            attempt.flags.push(Flag::ProxySkipMissed);
+            attempt.flags.add(Flag::ProxySkipMissed);
         }
     }
 
@@ -540,50 +505,13 @@ impl Flow<'_, '_> {
         let candidate = attempt.candidates.first().cloned();
         attempt.named_by = if candidate.is_some() { NamedBy::Dns } else { NamedBy::Address };
         attempt.name = candidate;
-        attempt.flags = vec![Flag::Proxy];
+        attempt.flags = Flag::Proxy.into();
         attempt
     }
 
-    fn attempt(&self, result: Result) -> Attempt<'static> {
-        let tally = &self.connection.tally;
-        let (mine, theirs) = (tally.side(self.client), tally.side(self.client.other()));
-        let mut flags = Vec::new();
-        if self.is_midstream() {
-            flags.push(Flag::Midstream);
-        }
-        Attempt {
-            client: self.client_addr(),
-            name: None,
-            subject: 0,
-            named_by: NamedBy::Address,
-            candidates: Arc::default(),
-            addr: Some(self.server().addr()),
-            service: Some((self.connection.key.transport(), self.server().port())),
-            result,
-            bytes: Bytes { out: mine.bytes, inward: theirs.bytes },
-            first: tally.first,
-            last: tally.last,
-            flags,
-            repeats: self.connection.repeats,
-            made_good: false,
-            again: Vec::new(),
-        }
-    }
-
     fn candidates(&self) -> Candidates {
-        let began = self.connection.tally.first.time;
-        self.naming.candidates(self.client_addr(), self.server().addr(), began)
-    }
-
-    /// Flags a name that the client, whose DNS is visible, never resolved to this address.
-    fn corroborate(&self, attempt: &mut Attempt<'_>, candidates: &Candidates) {
-        let began = self.connection.tally.first.time;
-        let Some(name) = &attempt.name else { return };
-        let told = candidates.names.binary_search(name).is_ok();
-        if !told && !self.is_midstream() && self.census.names.is_visible(self.client_addr(), began)
-        {
-            attempt.flags.push(Flag::NameUncorroborated);
-        }
+        let Contact { client, server, first, .. } = self.contact;
+        self.naming.candidates(client, server.addr(), first.time)
     }
 }
 
@@ -599,9 +527,9 @@ impl Attempt<'_> {
     }
 
     /// The name, or the address, under which it is reported.
-    pub fn destination(&self) -> Destination {
+    pub fn destination(&self) -> Destination<'_> {
         match (&self.name, self.addr) {
-            (Some(name), _) => Destination::Name(name.clone()),
+            (Some(name), _) => Destination::Name(name),
             (None, Some(addr)) => Destination::Addr(addr),
             (None, None) => Destination::Unknown,
         }
@@ -623,21 +551,29 @@ impl Attempt<'_> {
 
     /// How many it stands for, itself included.
     pub fn count(&self) -> u64 {
-        let others = self.again.iter().map(|again| u64::from(again.visit.repeats.connections));
-        u64::from(self.repeats.connections) + others.sum::<u64>()
+        let others = self.again.as_ref().map_or(0, |again| again.connections);
+        u64::from(self.repeats.connections) + others
     }
 
     /// When each that it stands for was made, and by whom.
-    pub(super) fn tries(&self) -> impl Iterator<Item = Try> {
+    pub(super) fn tries(&self) -> impl ExactSizeIterator<Item = Try> {
+        let others = self.again.as_ref().map_or(0, |again| again.visits.len());
+        (0..1 + others).map(|place| self.tried(place))
+    }
+
+    fn tried(&self, place: usize) -> Try {
+        let again = self.again.as_ref().zip(place.checked_sub(1));
+        if let Some((again, place)) = again {
+            return again.tried(place);
+        }
         let Self { first, client, repeats, .. } = *self;
-        let own = Try { first, client, last: self.last.time, repeats };
-        std::iter::once(own).chain(self.again.iter().map(Again::tried))
+        Try { first, client, last: self.last.time, repeats }
     }
 
     /// What proves the outcome of one of [these](Self::tries), by its place.
     pub(super) fn proofs(&self, place: usize) -> impl Iterator<Item = Proof> {
-        let again = place.checked_sub(1).and_then(|place| self.again.get(place));
-        let stamps = again.map(|again| again.visit.proof(again.kind));
+        let again = self.again.as_ref().zip(place.checked_sub(1));
+        let stamps = again.map(|(again, place)| again.visits[place].proof(again.kind));
         self.result.proof.iter().enumerate().map_while(move |(at, proof)| {
             let stamp = match &stamps {
                 Some(stamps) => stamps.get(at).copied().flatten()?,
@@ -647,16 +583,37 @@ impl Attempt<'_> {
         })
     }
 
+    /// Names that DNS makes possible for any of [these](Self::tries).
+    pub(super) fn candidate_lists(&self) -> impl Iterator<Item = &Arc<[HostName]>> {
+        let others = self.again.iter().flat_map(|again| &again.candidates);
+        std::iter::once(&self.candidates).chain(others)
+    }
+
     /// Why it's inconclusive.
     pub fn reason(&self) -> Option<Reason> {
         self.result.reason
     }
 }
 
+impl<'c> Attempt<'c> {
+    /// Lets it stand for another connection, too.
+    pub(super) fn add(&mut self, kind: &'c Kind, visit: &'c Visit, candidates: Arc<[HostName]>) {
+        self.bytes.out += visit.bytes[0];
+        self.bytes.inward += visit.bytes[1];
+        let none = || Again { kind, visits: Vec::new(), connections: 0, candidates: Vec::new() };
+        let again = self.again.get_or_insert_with(|| none().into());
+        again.visits.push(visit);
+        again.connections += u64::from(visit.repeats.connections);
+        if !Arc::ptr_eq(again.candidates.last().unwrap_or(&self.candidates), &candidates) {
+            again.candidates.push(candidates);
+        }
+    }
+}
+
 impl Again<'_> {
-    fn tried(&self) -> Try {
-        let Self { kind, visit, .. } = self;
-        let (first, client) = (visit.began(kind), visit.client.addr());
+    fn tried(&self, place: usize) -> Try {
+        let visit = self.visits[place];
+        let (first, client) = (visit.began(self.kind), visit.client.addr());
         Try { first, client, last: visit.last.time, repeats: visit.repeats }
     }
 }

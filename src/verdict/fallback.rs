@@ -24,26 +24,28 @@ const WINDOW: Duration = Duration::from_secs(30);
 ///
 /// Takes attempts with their destinations numbered, those on each next to each other. The TCP
 /// connection may use the other address family, or go through a proxy.
-pub(super) fn mark(all: &mut [Attempt<'_>]) {
+pub(super) fn mark(all: &mut [&mut Attempt<'_>]) {
     debug_assert!(all.is_sorted_by_key(|one| one.subject), "destinations are mixed up");
     for same in all.chunk_by_mut(|a, b| a.subject == b.subject) {
-        if same.iter().any(is_failing_quic) {
+        if same.iter().any(|one| is_failing_quic(one)) {
             mark_one(same);
         }
     }
 }
 
 /// The same, of the attempts on one destination.
-fn mark_one(all: &mut [Attempt<'_>]) {
+fn mark_one(all: &mut [&mut Attempt<'_>]) {
     let proofs: Vec<_> = {
         let reached = Reached::new(all);
-        let proof = |one| is_failing_quic(one).then(|| reached.instead_of(one)).flatten();
+        let proof = |one: &&mut Attempt<'_>| {
+            is_failing_quic(one).then(|| reached.instead_of(one)).flatten()
+        };
         all.iter().map(proof).collect()
     };
     for (attempt, proof) in all.iter_mut().zip(proofs) {
         if let Some(proof) = proof {
             attempt.result.proof.push(proof);
-            attempt.flags.push(Flag::TcpFallback);
+            attempt.flags.add(Flag::TcpFallback);
         }
     }
 }
@@ -86,7 +88,7 @@ struct Connection<'a> {
 }
 
 impl<'a> Reached<'a> {
-    fn new(all: &'a [Attempt<'_>]) -> Self {
+    fn new(all: &'a [&mut Attempt<'_>]) -> Self {
         let mut reached = Self::default();
         let mut found = Vec::new();
         for attempt in all.iter().filter(|attempt| attempt.is_reached()) {
@@ -142,7 +144,7 @@ impl<'a> Series<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::testing::{at, attempt, number_destinations};
+    use crate::verdict::testing::{at, attempt, numbered};
 
     const CLIENT: &str = "10.0.0.1";
 
@@ -158,9 +160,8 @@ mod tests {
     fn falls_back(to: Attempt<'static>) -> bool {
         let mut all = vec![to, quic(Outcome::QuicNoAnswer, (100, 105))];
         all.sort_by_key(|attempt| attempt.first);
-        number_destinations(&mut all);
-        mark(&mut all);
-        let marked = |a: &Attempt<'_>| a.flags.contains(&Flag::TcpFallback);
+        mark(&mut numbered(&mut all));
+        let marked = |a: &Attempt<'_>| a.flags.has(Flag::TcpFallback);
         assert!(all.iter().all(|a| !marked(a) || a.result.proof.len() == 2));
         all.iter().any(marked)
     }
@@ -200,9 +201,8 @@ mod tests {
         let reached = |span| tcp(CLIENT, "a.example", Outcome::Established, span);
         let failing = quic(Outcome::QuicNoAnswer, (100, 105));
         let mut all = vec![reached((1, 90)), reached((2, 3)), reached((4, 5)), failing];
-        number_destinations(&mut all);
-        mark(&mut all);
-        assert_eq!(all[3].flags, [Flag::TcpFallback]);
+        mark(&mut numbered(&mut all));
+        assert_eq!(all[3].flags, Flag::TcpFallback.into());
         assert_eq!(all[3].result.proof[1].stamp, at(90));
     }
 
@@ -218,9 +218,8 @@ mod tests {
             (Outcome::DnsSinkhole, false),
         ] {
             let mut all = vec![quic(outcome, (100, 105)), works.clone()];
-            number_destinations(&mut all);
-            mark(&mut all);
-            assert_eq!(!all[0].flags.is_empty(), marked, "{outcome:?}");
+            mark(&mut numbered(&mut all));
+            assert_eq!(all[0].flags.has(Flag::TcpFallback), marked, "{outcome:?}");
         }
         let service = Some((Transport::Udp, 123));
         let ntp = attempt(CLIENT, "a.example", service, Outcome::UdpNoAnswer, (100, 105));
@@ -232,8 +231,7 @@ mod tests {
             (106, 107),
         );
         let mut all = vec![ntp, web];
-        number_destinations(&mut all);
-        mark(&mut all);
-        assert!(all[0].flags.is_empty());
+        mark(&mut numbered(&mut all));
+        assert!(!all[0].flags.has(Flag::TcpFallback));
     }
 }

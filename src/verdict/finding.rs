@@ -95,6 +95,51 @@ pub enum Flag {
     TcpFallback,
 }
 
+impl Flag {
+    const ALL: [Self; 8] = [
+        Self::NameUncorroborated,
+        Self::EchOuter,
+        Self::Proxied,
+        Self::Proxy,
+        Self::ProxyBypass,
+        Self::ProxySkipMissed,
+        Self::Midstream,
+        Self::TcpFallback,
+    ];
+}
+
+/// A set of flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// Adds one.
+    pub fn add(&mut self, flag: Flag) {
+        self.0 |= 1 << flag as u8;
+    }
+
+    /// Adds those of another set.
+    pub fn join(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// True when the flag is among them.
+    pub fn has(self, flag: Flag) -> bool {
+        self.0 & (1 << flag as u8) != 0
+    }
+
+    /// All, sorted.
+    pub fn iter(self) -> impl Iterator<Item = Flag> {
+        Flag::ALL.into_iter().filter(move |flag| self.has(*flag))
+    }
+}
+
+impl From<Flag> for Flags {
+    fn from(flag: Flag) -> Self {
+        Self(1 << flag as u8)
+    }
+}
+
 /// How often each outcome occurred.
 pub type Outcomes = BTreeMap<Outcome, u64>;
 

@@ -9,7 +9,6 @@ use crate::{
         Evidence, Flag, Meaning, Stage, Verdict,
         attempt::{Attempt, Try},
         finding::Outcomes,
-        matched::Matched,
     },
 };
 
@@ -21,19 +20,17 @@ const FAMILY_WINDOW: Duration = Duration::from_secs(3);
 const MAX_EVIDENCE: usize = 6;
 
 /// Attempts on one thing, gathered: for evidence, in the order in which they began.
-#[derive(Default)]
-pub(super) struct Gathered<'a> {
-    pub(super) matched: Vec<&'a Matched<'a>>,
-}
+#[derive(Clone, Copy)]
+pub(super) struct Gathered<'g, 'a>(pub(super) &'g [&'a Attempt<'a>]);
 
-impl<'a> Gathered<'a> {
-    pub(super) fn attempts(&self) -> impl Iterator<Item = &'a Attempt<'a>> {
-        self.matched.iter().map(|one| one.attempt)
+impl<'g, 'a> Gathered<'g, 'a> {
+    pub(super) fn attempts(self) -> impl Iterator<Item = &'a Attempt<'a>> + use<'g, 'a> {
+        self.0.iter().copied()
     }
 
     /// All tries, those of each client together, in the order in which they began.
-    pub(super) fn tries(&self) -> Vec<Tries> {
-        let mut all = Vec::with_capacity(self.attempts().map(|one| 1 + one.again.len()).sum());
+    pub(super) fn tries(self) -> Vec<Tries> {
+        let mut all = Vec::with_capacity(self.attempts().map(|one| one.tries().len()).sum());
         for attempt in self.attempts() {
             all.extend(attempt.tries().map(|one| Tries::new(attempt, one)));
         }
@@ -42,15 +39,15 @@ impl<'a> Gathered<'a> {
     }
 
     /// The verdict over all attempts. QUIC without a fallback to TCP is as blocked as the rest.
-    pub(super) fn verdict_with_fallback(&self) -> Verdict {
-        let fell_back = |one: &&Matched<'_>| one.attempt.flags.contains(&Flag::TcpFallback);
+    pub(super) fn verdict_with_fallback(self) -> Verdict {
+        let fell_back = |one: &Attempt<'_>| one.flags.has(Flag::TcpFallback);
         match self.verdict() {
-            Verdict::Blocked if self.matched.iter().any(fell_back) => Verdict::Degraded,
+            Verdict::Blocked if self.attempts().any(fell_back) => Verdict::Degraded,
             verdict => verdict,
         }
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(super) fn verdict(self) -> Verdict {
         let any = |fits: fn(&Attempt<'a>) -> bool| self.attempts().any(fits);
         let reached = any(Attempt::is_reached);
         let blocked = any(|attempt| attempt.is_blocked() && !attempt.made_good);
@@ -63,56 +60,53 @@ impl<'a> Gathered<'a> {
             }
             (false, true) => Verdict::Blocked,
             (false, false) if made_good => Verdict::Degraded,
-            (false, false) if self.matched.is_empty() => Verdict::NotExercised,
+            (false, false) if self.0.is_empty() => Verdict::NotExercised,
             (false, false) => Verdict::Inconclusive,
         }
     }
 
-    pub(super) fn outcomes(&self) -> Outcomes {
+    pub(super) fn outcomes(self) -> Outcomes {
         let mut outcomes = Outcomes::new();
-        for matched in &self.matched {
-            *outcomes.entry(matched.attempt.result.outcome).or_default() += matched.attempt.count();
+        for attempt in self.attempts() {
+            *outcomes.entry(attempt.result.outcome).or_default() += attempt.count();
         }
         outcomes
     }
 
     /// The attempts that make the verdict what it is.
-    pub(super) fn decisive(&self, verdict: Verdict) -> impl Iterator<Item = &'a Attempt<'a>> {
+    pub(super) fn decisive(
+        self,
+        verdict: Verdict,
+    ) -> impl Iterator<Item = &'a Attempt<'a>> + use<'g, 'a> {
         let wanted = match verdict {
             Verdict::Blocked | Verdict::Degraded => Meaning::Blocked,
             Verdict::Reachable => Meaning::Reached,
             _ => Meaning::Open,
         };
         let fits = move |attempt: &&Attempt<'_>| attempt.result.outcome.meaning() == wanted;
-        self.matched.iter().map(|matched| matched.attempt).filter(fits)
+        self.attempts().filter(fits)
     }
 
-    pub(super) fn evidence(&self, verdict: Verdict) -> Vec<Evidence> {
+    pub(super) fn evidence(self, verdict: Verdict) -> Vec<Evidence> {
         let mut shown = Vec::new();
         // What fails is worth a look also where something else succeeded, or may have.
-        let also = matches!(verdict, Verdict::Reachable | Verdict::Inconclusive);
-        let failing = also.then(|| self.decisive(Verdict::Degraded));
-        for attempts in [failing.map(earliest), Some(earliest(self.decisive(verdict)))] {
-            for (attempt, place) in attempts.into_iter().flatten() {
-                let outcome = attempt.result.outcome;
-                shown.extend(attempt.proofs(place).map(|proof| Evidence::new(outcome, proof)));
-            }
+        if matches!(verdict, Verdict::Reachable | Verdict::Inconclusive) {
+            show_earliest(self.decisive(Verdict::Degraded), &mut shown);
         }
+        show_earliest(self.decisive(verdict), &mut shown);
         shown.truncate(MAX_EVIDENCE);
         shown
     }
 
     /// The furthest stage that the decisive attempts got to.
-    pub(super) fn stage(&self, verdict: Verdict) -> Option<Stage> {
+    pub(super) fn stage(self, verdict: Verdict) -> Option<Stage> {
         self.decisive(verdict).map(|attempt| attempt.result.stage).max()
     }
 }
 
-/// The earliest tries, in order: their attempts, and their places among those. No more than are shown.
+/// Adds what shows the outcome of the earliest tries, in order; no more of them than are shown.
 /// Takes attempts in the order in which they began.
-fn earliest<'a>(
-    attempts: impl Iterator<Item = &'a Attempt<'a>>,
-) -> impl Iterator<Item = (&'a Attempt<'a>, usize)> {
+fn show_earliest<'a>(attempts: impl Iterator<Item = &'a Attempt<'a>>, shown: &mut Vec<Evidence>) {
     let mut all = Vec::new();
     // Each has a try that is before all of later attempts.
     for attempt in attempts.take(MAX_EVIDENCE) {
@@ -120,8 +114,10 @@ fn earliest<'a>(
         all.extend(tries.map(|(place, tried)| (tried.first, tried.client, attempt, place)));
     }
     all.sort_by_key(|(first, client, ..)| (*first, *client));
-    all.truncate(MAX_EVIDENCE);
-    all.into_iter().map(|(.., attempt, place)| (attempt, place))
+    for (.., attempt, place) in all.into_iter().take(MAX_EVIDENCE) {
+        let outcome = attempt.result.outcome;
+        shown.extend(attempt.proofs(place).map(|proof| Evidence::new(outcome, proof)));
+    }
 }
 
 /// Tries of one client to reach one destination.

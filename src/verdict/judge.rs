@@ -1,6 +1,9 @@
 //! Attempts and rules in, findings out.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::{
     allowlist::Policy,
@@ -9,13 +12,13 @@ use crate::{
     decode::Transport,
     scan::Census,
     verdict::{
-        Class, NamedBy, RuleFinding, Verdict,
+        Class, Flags, NamedBy, RuleFinding, Verdict,
         advice::advice,
-        attempt::{Attempt, Attempts, Destinations, attempts_by_part},
+        attempt::{Attempt, Attempts, attempts_by_part},
         fallback,
         finding::{Bytes, DestinationFinding, Findings, Summary, TargetFinding},
         gathered::{Gathered, Tries},
-        matched::{Matched, Matcher, Said},
+        matched::{Said, look_at_all},
         permit::Permits,
         retry,
     },
@@ -37,18 +40,16 @@ pub fn judge_with(
 ) -> Findings {
     let each_client = policy.is_some_and(Policy::tells_clients_apart);
     let mut parts = attempts_by_part(census, site.profile(), each_client, threads);
-    let mut batches = in_batches(&mut parts);
-    let judged = in_parallel(batches.iter_mut().collect(), threads, || {
-        |batch: &mut Vec<_>| Judged::new(batch, site, policy)
-    });
-    let rules = judge_rules(judged.iter().flat_map(|batch| &batch.matched), site);
+    let judged =
+        in_parallel(in_batches(&mut parts), threads, || |batch| Judged::new(batch, site, policy));
+    let rules = judge_rules(judged.iter().flat_map(|batch| &batch.matched), site, threads);
     let unnamed_flows = judged.iter().map(|batch| batch.unnamed_flows).sum();
     let destinations = sorted_findings(judged.into_iter().map(|batch| batch.destinations));
     let summary = Summary::count(
         rules.iter().map(|rule| (rule.level, rule.verdict)),
         destinations.iter().map(|found| found.class),
     );
-    Findings {
+    let findings = Findings {
         rules,
         destinations,
         summary,
@@ -56,7 +57,9 @@ pub fn judge_with(
         one_sided: parts.iter().map(|part| part.one_sided).sum(),
         unnamed_flows,
         inbound_flows: parts.iter().map(|part| part.inbound_flows).sum(),
-    }
+    };
+    in_parallel(parts, threads, || drop);
+    findings
 }
 
 /// By class, then by name.
@@ -70,94 +73,116 @@ fn sorted_findings(
     all
 }
 
-/// Destinations that one thread judges at a time.
-const BATCH: usize = 64;
+/// Attempts that one thread judges at a time, more or less.
+const BATCH: usize = 256;
 
-/// The attempts, those on the same destination in one batch.
-fn in_batches<'c>(parts: &mut [Attempts<'c>]) -> Vec<Vec<Attempt<'c>>> {
-    let mut destinations = Destinations::default();
-    let mut sizes = Vec::new();
+/// Attempts that are judged together: all on the same destination are.
+struct Batch<'a, 'c> {
+    attempts: Vec<&'a mut Attempt<'c>>,
+    /// The number of its first destination.
+    first: u32,
+}
+
+fn in_batches<'a, 'c>(parts: &'a mut [Attempts<'c>]) -> Vec<Batch<'a, 'c>> {
+    let count: usize = parts.iter().map(|part| part.all.len()).sum();
+    let mut batches: Vec<Vec<_>> = Vec::new();
+    batches.resize_with(count.div_ceil(BATCH), || Vec::with_capacity(BATCH));
     for attempt in parts.iter_mut().flat_map(|part| &mut part.all) {
-        attempt.subject = destinations.number(attempt);
-        let batch = attempt.subject as usize / BATCH;
-        if batch == sizes.len() {
-            sizes.push(0);
-        }
-        sizes[batch] += 1;
+        let batch = attempt.lot as usize % batches.len();
+        batches[batch].push(attempt);
     }
-    let mut batches: Vec<_> = sizes.into_iter().map(Vec::with_capacity).collect();
-    for attempt in parts.iter_mut().flat_map(|part| std::mem::take(&mut part.all)) {
-        batches[attempt.subject as usize / BATCH].push(attempt);
-    }
-    batches
+    let mut first = 0;
+    let batch = |attempts: Vec<_>| {
+        let batch = Batch { first, attempts };
+        first += batch.attempts.len() as u32;
+        batch
+    };
+    batches.into_iter().map(batch).collect()
 }
 
 /// A batch of attempts, judged.
 struct Judged<'a> {
-    /// By destination, those of each in the order in which they began.
-    matched: Vec<Matched<'a>>,
+    /// What matches rules, those on each destination in the order in which they began.
+    matched: Vec<(Hit, &'a Attempt<'a>)>,
     destinations: Vec<DestinationFinding>,
     unnamed_flows: u64,
 }
 
 impl<'a> Judged<'a> {
-    fn new(batch: &'a mut [Attempt<'_>], site: &Site, policy: Option<&Policy<'_>>) -> Self {
-        batch.sort_by_cached_key(|one| (one.subject, one.service, one.first, one.client));
-        retry::mark(batch);
-        fallback::mark(batch);
-        let matched = Matcher::new(site, policy).look_at_all(batch);
-        let key = |one: &Matched<'_>| (one.attempt.subject, one.attempt.service);
-        let destinations = matched
-            .chunk_by(|a, b| key(a) == key(b))
-            .map(|found| judge_destination(found, site, Permits(policy)))
-            .collect();
-        let is_unnamed = |one: &&Matched<'_>| {
-            let Matched { attempt, said } = one;
+    fn new(batch: Batch<'a, '_>, site: &Site, policy: Option<&Policy<'_>>) -> Self {
+        let Batch { attempts: mut all, first } = batch;
+        number_destinations(&mut all, first);
+        all.sort_by_cached_key(|one| (one.subject, one.service, one.first, one.client));
+        retry::mark(&mut all);
+        fallback::mark(&mut all);
+        let all: Vec<&'a Attempt<'a>> = all.into_iter().map(|one| &*one).collect();
+        let (said, places) = look_at_all(&all, site, policy);
+        let with_said = || all.iter().copied().zip(places.iter().map(|place| &said[*place]));
+        let is_unnamed = |(attempt, said): &(&Attempt<'_>, &Said)| {
             attempt.name.is_none() && attempt.service.is_some() && said.class != Class::Internal
         };
-        let unnamed_flows = matched.iter().filter(is_unnamed).map(|one| one.attempt.count()).sum();
-        Self { matched, destinations, unnamed_flows }
+        // A guessed name that could be another one proves nothing about a rule.
+        let for_rules = |(_, said): &(&Attempt<'_>, &Said)| said.class != Class::Ambiguous;
+        let hits = |(attempt, said): (&'a Attempt<'a>, &Said)| {
+            said.hits.iter().map(move |hit| (*hit, attempt)).collect::<Vec<_>>()
+        };
+        Self {
+            matched: with_said().filter(for_rules).flat_map(hits).collect(),
+            destinations: judge_destinations(&all, &said, &places, site, Permits(policy)),
+            unnamed_flows: with_said().filter(is_unnamed).map(|(attempt, _)| attempt.count()).sum(),
+        }
+    }
+}
+
+/// Gives each destination a number, from `first` on.
+pub(super) fn number_destinations(all: &mut [&mut Attempt<'_>], first: u32) {
+    let mut known: HashMap<_, u32, RandomState> = HashMap::default();
+    let mut numbers = Vec::with_capacity(all.len());
+    for attempt in &*all {
+        let next = first + known.len() as u32;
+        numbers.push(*known.entry(attempt.destination()).or_insert(next));
+    }
+    drop(known);
+    for (attempt, number) in all.iter_mut().zip(numbers) {
+        attempt.subject = number;
     }
 }
 
 fn judge_rules<'a>(
-    matched: impl Iterator<Item = &'a Matched<'a>>,
+    matched: impl Iterator<Item = &'a (Hit, &'a Attempt<'a>)>,
     site: &Site,
+    threads: NonZeroUsize,
 ) -> Vec<RuleFinding> {
-    let mut by_rule: BTreeMap<usize, Gathered<'_>> = BTreeMap::new();
-    let mut by_target: BTreeMap<usize, Gathered<'_>> = BTreeMap::new();
-    // A guessed name that could be another one proves nothing about a rule.
-    for one in matched.filter(|one| one.said.class != Class::Ambiguous) {
-        for hit in &one.said.hits {
-            by_target.entry(hit.target).or_default().matched.push(one);
-            let of_rule = &mut by_rule.entry(hit.rule).or_default().matched;
-            // It may match several targets of one rule.
-            if !of_rule.last().is_some_and(|last| std::ptr::eq(*last, one)) {
-                of_rule.push(one);
-            }
+    let targets = site.rules().last().map_or(0, |rule| rule.targets.end);
+    let mut by_target: Vec<Vec<&Attempt<'_>>> = vec![Vec::new(); targets];
+    let mut by_rule: Vec<Vec<&Attempt<'_>>> = vec![Vec::new(); site.rules().len()];
+    for (hit, attempt) in matched {
+        by_target[hit.target].push(attempt);
+        let of_rule = &mut by_rule[hit.rule];
+        // It may match several targets of one rule.
+        if !of_rule.last().is_some_and(|last| std::ptr::eq(*last, *attempt)) {
+            of_rule.push(attempt);
         }
     }
-    for gathered in by_rule.values_mut() {
-        gathered.matched.sort_by(|a, b| a.attempt.cmp_begun(b.attempt));
-    }
-    let judged = site.rules().iter().enumerate().map(|(index, rule)| {
-        let of_rule = by_rule.remove(&index).unwrap_or_default();
-        judge_rule(rule, &of_rule, &by_target, site)
+    let rules = site.rules().iter().zip(by_rule).collect();
+    let mut findings = in_parallel(rules, threads, || {
+        |(rule, mut of_rule): (_, Vec<_>)| {
+            of_rule.sort_by(|a, b| a.cmp_begun(b));
+            judge_rule(rule, Gathered(&of_rule), &by_target, site)
+        }
     });
-    let mut findings: Vec<_> = judged.collect();
     findings.sort_by_key(|finding| finding.verdict);
     findings
 }
 
 fn judge_rule(
     site_rule: &SiteRule,
-    gathered: &Gathered<'_>,
-    by_target: &BTreeMap<usize, Gathered<'_>>,
+    gathered: Gathered<'_, '_>,
+    by_target: &[Vec<&Attempt<'_>>],
     site: &Site,
 ) -> RuleFinding {
     let SiteRule { rule, active, targets } = site_rule;
-    let none = Gathered::default();
-    let target = |index| judge_target(index, by_target.get(&index).unwrap_or(&none), site);
+    let target = |index: usize| judge_target(index, Gathered(&by_target[index]), site);
     let destinations: Vec<_> = targets.clone().map(target).collect();
     let verdict = match active {
         false => Verdict::NotApplicable,
@@ -189,10 +214,9 @@ fn judge_rule(
     }
 }
 
-fn judge_target(index: usize, found: &Gathered<'_>, site: &Site) -> TargetFinding {
+fn judge_target(index: usize, found: Gathered<'_, '_>, site: &Site) -> TargetFinding {
     let target = site.target(index);
-    let names: BTreeMap<_, _> =
-        found.matched.iter().map(|one| (one.attempt.subject, one.attempt)).collect();
+    let names: BTreeMap<_, _> = found.attempts().map(|one| (one.subject, one)).collect();
     TargetFinding {
         pattern: target.text.clone(),
         verdict: found.verdict(),
@@ -216,18 +240,36 @@ fn combine(verdicts: impl Iterator<Item = Verdict>, alternatives: bool) -> Verdi
     tried.into_iter().min().unwrap_or(Verdict::NotExercised)
 }
 
-fn judge_destination(
-    matched: &[Matched<'_>],
+/// Takes attempts by destination and service, and what is said, with its places for each.
+fn judge_destinations(
+    all: &[&Attempt<'_>],
+    said: &[Said],
+    mut places: &[usize],
+    site: &Site,
+    permits: Permits<'_>,
+) -> Vec<DestinationFinding> {
+    let of_one = || all.chunk_by(|a, b| (a.subject, a.service) == (b.subject, b.service));
+    let mut findings = Vec::with_capacity(of_one().count());
+    for found in of_one() {
+        let (own, rest) = places.split_at(found.len());
+        places = rest;
+        let said = own.chunk_by(|a, b| a == b).map(|same| &said[same[0]]);
+        findings.push(judge_destination(Gathered(found), said, site, permits));
+    }
+    findings
+}
+
+fn judge_destination<'s>(
+    found: Gathered<'_, '_>,
+    said: impl Iterator<Item = &'s Said> + Clone,
     site: &Site,
     permits: Permits<'_>,
 ) -> DestinationFinding {
-    let found = Gathered { matched: matched.iter().collect() };
-    let service = matched.first().and_then(|one| one.attempt.service);
+    let service = found.attempts().next().and_then(|one| one.service);
     let verdict = found.verdict_with_fallback();
     let attempts = || found.attempts();
     let tries = found.tries();
-    let said = said(matched);
-    let mut hits: Vec<Hit> = said.iter().flat_map(|said| &said.hits).copied().collect();
+    let mut hits: Vec<Hit> = said.clone().flat_map(|said| &said.hits).copied().collect();
     hits.sort_unstable_by(|a, b| b.cmp(a));
     hits.dedup();
     let mut rules = Vec::new();
@@ -238,15 +280,17 @@ fn judge_destination(
         }
     }
     // The worst class wins: Unexpected comes first in the order of classes.
-    let class = said.iter().map(|said| said.class).min().unwrap_or(Class::Unexpected);
-    let decisive = said.iter().filter(|said| said.class == class);
+    let class = said.clone().map(|said| said.class).min().unwrap_or(Class::Unexpected);
+    let decisive = said.filter(|said| said.class == class);
     let (allowed_by, undecided_by) =
         permits.shown(decisive.filter_map(|said| said.permit.as_ref()));
     let mut bytes = Bytes::default();
     let mut reasons = BTreeMap::new();
+    let mut flags = Flags::default();
     for attempt in attempts() {
         bytes.out += attempt.bytes.out;
         bytes.inward += attempt.bytes.inward;
+        flags.join(attempt.flags);
         if let Some(reason) = attempt.reason() {
             *reasons.entry(reason).or_default() += attempt.count();
         }
@@ -272,27 +316,16 @@ fn judge_destination(
         first: tries.iter().map(|one| one.first).min().unwrap_or_default(),
         last: tries.iter().map(|one| one.last).max().unwrap_or_default(),
         attempts: Tries::count(tries),
-        flags: sorted(attempts().flat_map(|a| a.flags.iter().copied())),
+        flags: flags.iter().collect(),
         evidence: found.evidence(verdict),
     }
-}
-
-/// What is said of the attempts, once each.
-fn said<'a>(matched: &'a [Matched<'_>]) -> Vec<&'a Said> {
-    let mut said: Vec<_> = matched.iter().map(|one| &one.said).collect();
-    said.sort_unstable_by_key(|said| Arc::as_ptr(said));
-    said.dedup_by_key(|said| Arc::as_ptr(said));
-    said.into_iter().map(|said| &**said).collect()
 }
 
 /// All names that DNS makes possible for one of the attempts.
 fn candidates<'a>(attempts: impl Iterator<Item = &'a Attempt<'a>>) -> Vec<HostName> {
     // Few lists, each shared by many attempts.
-    let lists = |attempt: &'a Attempt<'a>| {
-        let others = attempt.again.iter().map(|again| &again.candidates);
-        std::iter::once(&attempt.candidates).chain(others)
-    };
-    let mut lists: Vec<_> = attempts.flat_map(lists).filter(|list| !list.is_empty()).collect();
+    let mut lists: Vec<_> = attempts.flat_map(|attempt| attempt.candidate_lists()).collect();
+    lists.retain(|list| !list.is_empty());
     lists.sort_unstable_by_key(|list| list.as_ptr());
     lists.dedup_by_key(|list| list.as_ptr());
     match lists[..] {

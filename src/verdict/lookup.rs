@@ -9,7 +9,7 @@ use crate::{
     names::{Knowledge, Lookup, LookupKey, Reply},
     scan::{Census, Repeats},
     verdict::{
-        NamedBy, Outcome, Reason, Stage,
+        Flags, NamedBy, Outcome, Reason, Stage,
         attempt::Attempt,
         finding::Bytes,
         transport::{Proof, Result, Watch, icmp_detail},
@@ -112,6 +112,7 @@ impl Heard<'_> {
         Some(Attempt {
             client: *client,
             name: Some(name.clone()),
+            lot: 0,
             subject: 0,
             named_by: NamedBy::Lookup,
             candidates: std::sync::Arc::default(),
@@ -121,10 +122,10 @@ impl Heard<'_> {
             bytes: Bytes::default(),
             first: stamps.iter().copied().min()?,
             last: stamps.iter().copied().max()?,
-            flags: Vec::new(),
+            flags: Flags::default(),
             repeats: Repeats::default(),
             made_good: false,
-            again: Vec::new(),
+            again: None,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What the rules say of attempts, and the allowlist where they say nothing.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -20,13 +20,6 @@ use crate::{
 /// Transport and port.
 pub(super) type Service = Option<(Transport, u16)>;
 
-/// An attempt with what is said of it.
-pub(super) struct Matched<'a> {
-    pub(super) attempt: &'a Attempt<'a>,
-    /// Those that are alike share it.
-    pub(super) said: Arc<Said>,
-}
-
 /// What the rules and the allowlist say.
 pub(super) struct Said {
     /// Matching targets, the most specific first.
@@ -36,14 +29,41 @@ pub(super) struct Said {
     pub(super) permit: Option<Permit>,
 }
 
+/// What is said of attempts, each once, and for each attempt its place. Their destinations are
+/// numbered, those on each next to each other.
+pub(super) fn look_at_all(
+    all: &[&Attempt<'_>],
+    site: &Site,
+    policy: Option<&Policy<'_>>,
+) -> (Vec<Said>, Vec<usize>) {
+    let tells_clients_apart =
+        !site.profile().roles.is_empty() || policy.is_some_and(Policy::tells_clients_apart);
+    let permits = Permits(policy);
+    let (known, said) = (HashMap::default(), Vec::new());
+    let mut matcher = Matcher { site, permits, tells_clients_apart, known, said };
+    let mut places = Vec::with_capacity(all.len());
+    for same in all.chunk_by(|a, b| a.subject == b.subject) {
+        let named = same[0].name.as_ref().map(|name| site.named(name)).unwrap_or_default();
+        if let [only] = same {
+            places.push(matcher.said.len());
+            matcher.said.push(Said::of(only, &named, site, permits));
+            continue;
+        }
+        matcher.known.clear();
+        places.extend(same.iter().map(|attempt| matcher.look(attempt, &named)));
+    }
+    (matcher.said, places)
+}
+
 /// Matches attempts, and remembers what was said: most attempts repeat others.
-pub(super) struct Matcher<'s> {
+struct Matcher<'s> {
     site: &'s Site,
     permits: Permits<'s>,
     /// True when it may matter who asks.
     tells_clients_apart: bool,
     /// Of one destination.
-    known: HashMap<Asked, Arc<Said>, RandomState>,
+    known: HashMap<Asked, usize, RandomState>,
+    said: Vec<Said>,
 }
 
 /// All of an attempt on one destination that anything is said about.
@@ -60,60 +80,41 @@ struct Asked {
 }
 
 impl<'s> Matcher<'s> {
-    /// Knows of nothing yet.
-    pub(super) fn new(site: &'s Site, policy: Option<&'s Policy<'s>>) -> Self {
-        let tells_clients_apart =
-            !site.profile().roles.is_empty() || policy.is_some_and(Policy::tells_clients_apart);
-        Self { site, permits: Permits(policy), tells_clients_apart, known: HashMap::default() }
-    }
-
-    /// Attempts with what is said of them. Their destinations are numbered, those on each next to each
-    /// other.
-    pub(super) fn look_at_all<'a>(&mut self, all: &'a [Attempt<'a>]) -> Vec<Matched<'a>> {
-        let mut matched = Vec::with_capacity(all.len());
-        for same in all.chunk_by(|a, b| a.subject == b.subject) {
-            if let [only] = same {
-                let said = Said::of(only, self.site, self.permits).into();
-                matched.push(Matched { attempt: only, said });
-            } else {
-                self.known.clear();
-                matched.extend(same.iter().map(|attempt| self.look(attempt)));
-            }
-        }
-        matched
-    }
-
-    fn look<'a>(&mut self, attempt: &'a Attempt<'a>) -> Matched<'a> {
+    /// What is said of an attempt on a destination whose name these targets match: its place.
+    fn look(&mut self, attempt: &Attempt<'_>, named: &[u32]) -> usize {
         let asked = Asked {
             client: self.tells_clients_apart.then_some(attempt.client),
             addr: attempt.addr,
             service: attempt.service,
             named_by: attempt.named_by,
             is_to_proxy: is_to_proxy(attempt),
-            is_midstream: attempt.flags.contains(&Flag::Midstream),
+            is_midstream: attempt.flags.has(Flag::Midstream),
             candidates: if is_guessed(attempt) { attempt.candidates.as_ptr().addr() } else { 0 },
         };
-        let Self { site, permits, known, .. } = self;
-        let said = known.entry(asked).or_insert_with(|| Said::of(attempt, site, *permits).into());
-        Matched { attempt, said: Arc::clone(said) }
+        let Self { site, permits, known, said, .. } = self;
+        *known.entry(asked).or_insert_with(|| {
+            said.push(Said::of(attempt, named, site, *permits));
+            said.len() - 1
+        })
     }
 }
 
 impl Said {
-    pub(super) fn of(attempt: &Attempt<'_>, site: &Site, permits: Permits<'_>) -> Self {
-        let find = |name: Option<&HostName>, addr, service: Service| {
+    /// `named` are the targets that match the attempt's name.
+    fn of(attempt: &Attempt<'_>, named: &[u32], site: &Site, permits: Permits<'_>) -> Self {
+        let find = |named: &[u32], addr, service: Service| {
             let service = service.map(|(transport, port)| (rule_transport(transport), port));
-            site.find(attempt.client, name.map(|name| &**name), addr, service)
+            site.find_among(named, attempt.client, addr, service)
         };
         let (name, addr, service) = (attempt.name.as_ref(), attempt.addr, attempt.service);
-        let hits = find(name, addr, service);
+        let hits = find(named, addr, service);
         let (mut class, permit) = match service {
             // HTTP/3 is another way to an HTTPS destination (RFC 9114 section 3.1): it explains the
             // traffic, but the rule asks for TCP.
             Some((Transport::Udp, port))
                 if hits.is_empty() && attempt.named_by == NamedBy::QuicSni =>
             {
-                let explaining = find(name, None, Some((Transport::Tcp, port)));
+                let explaining = find(named, None, Some((Transport::Tcp, port)));
                 classify(attempt, name, &explaining, site, permits)
             }
             _ => classify(attempt, name, &hits, site, permits),
@@ -121,7 +122,7 @@ impl Said {
         // Without a name of its own, a connection to a shared address may be any of them.
         if is_guessed(attempt) && attempt.candidates.len() > 1 {
             let differs = |name: &HostName| {
-                let other = find(Some(name), addr, service);
+                let other = find(&site.named(name), addr, service);
                 classify(attempt, Some(name), &other, site, permits).0 != class
                     || other.first().map(|hit| hit.rule) != hits.first().map(|hit| hit.rule)
             };
@@ -168,7 +169,7 @@ fn by_rules(attempt: &Attempt<'_>, hits: &[Hit], site: &Site) -> Class {
     }
     if !hits.is_empty() {
         Class::Conditional
-    } else if attempt.name.is_none() && attempt.flags.contains(&Flag::Midstream) {
+    } else if attempt.name.is_none() && attempt.flags.has(Flag::Midstream) {
         // Its name was said before the capture began: it may be any.
         Class::Ambiguous
     } else {
@@ -183,7 +184,7 @@ fn is_guessed(attempt: &Attempt<'_>) -> bool {
 
 /// To the proxy itself, or to what must be left out of it.
 fn is_to_proxy(attempt: &Attempt<'_>) -> bool {
-    attempt.flags.contains(&Flag::Proxy) || attempt.flags.contains(&Flag::ProxySkipMissed)
+    attempt.flags.has(Flag::Proxy) || attempt.flags.has(Flag::ProxySkipMissed)
 }
 
 /// Inside the site, or never routed out of it.
@@ -226,7 +227,8 @@ mod tests {
         let list = Allowlist::read(&inputs, Context::default()).unwrap();
         let policy = Policy::new(&list);
         let permits = Permits(Some(&policy));
-        let said = Said::of(attempt, &site, permits);
+        let named = attempt.name.as_ref().map(|name| site.named(name)).unwrap_or_default();
+        let said = Said::of(attempt, &named, &site, permits);
         let (by, undecided) = permits.shown(said.permit.iter());
         let lines = |origins: Vec<Origin>| origins.into_iter().map(|origin| origin.line);
         (said.class, lines(by).collect(), lines(undecided).collect())
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(class(&guessed, "a.example.net\nb.example.net\n").0, Class::Allowed);
         assert_eq!(class(&guessed, "c.example.net\n").0, Class::Unexpected);
         // Its name isn't known, and a rule may ask for it.
-        let midstream = Attempt { name: None, flags: vec![Flag::Midstream], ..tried("x", WEB) };
+        let midstream = Attempt { name: None, flags: Flag::Midstream.into(), ..tried("x", WEB) };
         assert_eq!(class(&midstream, "*\n").0, Class::Ambiguous);
     }
 

@@ -2,6 +2,7 @@
 
 mod advice;
 mod attempt;
+mod contact;
 mod fallback;
 mod finding;
 mod flow;
@@ -20,8 +21,8 @@ mod transport;
 
 pub use attempt::{Again, Attempt, Attempts, attempts, client_of};
 pub use finding::{
-    Bytes, Class, DestinationFinding, Evidence, Findings, Flag, NamedBy, Outcomes, RuleCounts,
-    RuleFinding, Summary, TargetFinding, Verdict,
+    Bytes, Class, DestinationFinding, Evidence, Findings, Flag, Flags, NamedBy, Outcomes,
+    RuleCounts, RuleFinding, Summary, TargetFinding, Verdict,
 };
 pub use flow::{FlowSummary, flows};
 pub use inspection::Inspection;

@@ -7,10 +7,14 @@ use hashbrown::HashMap;
 
 use crate::{
     base::HostName,
-    names::Recall,
+    decode::Transport,
+    names::{Candidates, Recall},
     scan::{Kind, Visit},
-    verdict::attempt::{
-        Again, Attempts, Viewpoint, is_local, is_proxy, is_sinkhole, likely_client,
+    verdict::{
+        attempt::{Attempt, Attempts, Viewpoint, is_local, is_proxy, is_sinkhole, likely_client},
+        contact::Contact,
+        finding::Bytes,
+        transport::Result,
     },
 };
 
@@ -52,7 +56,9 @@ impl<'r, 'c> Repeated<'r, 'c> {
     ) -> Self {
         let profile = viewpoint.profile;
         let is_resigned = |(issuer, _): (&str, bool)| viewpoint.inspection.is_resigned(issuer);
-        let is_special = kind.is_tunnelled()
+        let is_midstream = kind.transport == Transport::Tcp && !kind.is_client_known;
+        let is_special = is_midstream
+            || kind.is_tunnelled()
             || is_proxy(kind.server, profile)
             || is_sinkhole(kind.server.addr(), profile)
             || kind.certificate().is_some_and(is_resigned);
@@ -63,12 +69,14 @@ impl<'r, 'c> Repeated<'r, 'c> {
         // Most have just one.
         let is_single = visits.len() == 1;
         let mut alike = Alike::default();
-        let serves = !is_single && is_local(self.kind.server.addr(), self.viewpoint.profile);
+        let serves = is_local(self.kind.server.addr(), self.viewpoint.profile);
         for visit in visits {
-            if self.is_special || is_single || self.is_reversed(visit) {
+            if self.is_special || self.is_reversed(visit) {
                 self.viewpoint.attempts(&self.kind.connection(visit), self.naming, found);
             } else if serves && !is_local(visit.client.addr(), self.viewpoint.profile) {
                 found.inbound_flows += u64::from(visit.repeats.connections);
+            } else if is_single {
+                found.all.push(self.attempt(visit, self.candidates(visit)));
             } else {
                 self.add(visit, &mut alike, found);
             }
@@ -83,36 +91,62 @@ impl<'r, 'c> Repeated<'r, 'c> {
         }
     }
 
-    fn add(&self, visit: &'c Visit, alike: &mut Alike, found: &mut Attempts<'c>) {
-        let client = visit.client.addr();
-        let server = self.kind.server.addr();
-        let candidates = self.naming.candidates(client, server, visit.first.time);
-        let traits = self.traits(visit, client, &candidates.names, candidates.other_client);
-        let Some(at) = alike.find(&traits) else {
-            alike.note(traits, found.all.len());
-            return self.viewpoint.attempts(&self.kind.connection(visit), self.naming, found);
-        };
-        let attempt = &mut found.all[at];
-        attempt.bytes.out += visit.bytes[0];
-        attempt.bytes.inward += visit.bytes[1];
-        attempt.again.push(Again { kind: self.kind, visit, candidates: candidates.names });
+    fn candidates(&self, visit: &Visit) -> Candidates {
+        let (client, server) = (visit.client.addr(), self.kind.server.addr());
+        self.naming.candidates(client, server, visit.first.time)
     }
 
-    fn traits(
-        &self,
-        visit: &Visit,
-        client: IpAddr,
-        candidates: &Arc<[HostName]>,
-        other_client: bool,
-    ) -> Traits {
+    /// What [`Viewpoint::attempts`] makes of it, as far as it depends on what a visit tells.
+    fn attempt(&self, visit: &Visit, candidates: Candidates) -> Attempt<'static> {
+        let Self { kind, viewpoint, .. } = *self;
+        let Visit { first, last, client, bytes: [out, inward], repeats, .. } = *visit;
+        let contact = Contact {
+            viewpoint,
+            client: client.addr(),
+            server: kind.server,
+            transport: kind.transport,
+            first,
+            last,
+            bytes: Bytes { out, inward },
+            repeats,
+            is_midstream: false,
+        };
+        if let Some(exchange) = kind.exchange(visit)
+            && let Some(answer) = exchange.status
+        {
+            return contact.request(Result::answered(&exchange, answer), &exchange, candidates);
+        }
+        let hello = kind.hello(visit);
+        let shown = visit.proof(kind)[0].unwrap_or(first);
+        let result = match &hello {
+            Some(hello) => Result::encrypted(hello, shown),
+            None => Result::data(kind.transport, shown),
+        };
+        contact.direct(result, hello, candidates)
+    }
+
+    fn add(&self, visit: &'c Visit, alike: &mut Alike, found: &mut Attempts<'c>) {
+        let candidates = self.candidates(visit);
+        let traits = self.traits(visit, &candidates);
+        match alike.find(&traits) {
+            Some(at) => found.all[at].add(self.kind, visit, candidates.names),
+            None => {
+                alike.note(traits, found.all.len());
+                found.all.push(self.attempt(visit, candidates));
+            }
+        }
+    }
+
+    fn traits(&self, visit: &Visit, candidates: &Candidates) -> Traits {
         let Viewpoint { census, profile, each_client, .. } = self.viewpoint;
+        let client = visit.client.addr();
         let roles = profile.roles.values().enumerate();
         let has = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
         let roles = roles.filter(|(_, nets)| has(nets)).map(|(at, _)| at).collect();
         let (by_dns, is_uncorroborated) = match self.kind.name() {
-            None => (Some((Arc::clone(candidates), other_client)), false),
+            None => (Some((Arc::clone(&candidates.names), candidates.other_client)), false),
             Some(name) => {
-                let told = candidates.binary_search(name).is_ok();
+                let told = candidates.names.binary_search(name).is_ok();
                 (None, !told && census.names.is_visible(client, visit.first.time))
             }
         };

@@ -15,17 +15,17 @@ use crate::{
 /// nothing about what a firewall lets through now.
 ///
 /// Takes attempts with their destinations numbered, those on each next to each other.
-pub(super) fn mark(all: &mut [Attempt<'_>]) {
+pub(super) fn mark(all: &mut [&mut Attempt<'_>]) {
     debug_assert!(all.is_sorted_by_key(|one| one.subject), "destinations are mixed up");
     for same in all.chunk_by_mut(|a, b| a.subject == b.subject) {
-        if same.iter().any(Attempt::is_blocked) && same.iter().any(Attempt::is_reached) {
+        if same.iter().any(|one| one.is_blocked()) && same.iter().any(|one| one.is_reached()) {
             mark_one(same);
         }
     }
 }
 
 /// The same, of the attempts on one destination.
-fn mark_one(all: &mut [Attempt<'_>]) {
+fn mark_one(all: &mut [&mut Attempt<'_>]) {
     let successes = Successes::new(all);
     for attempt in all.iter_mut().filter(|attempt| attempt.is_blocked()) {
         attempt.made_good = successes.make_good(attempt);
@@ -49,7 +49,7 @@ struct Successes {
 }
 
 impl Successes {
-    fn new(all: &[Attempt<'_>]) -> Self {
+    fn new(all: &[&mut Attempt<'_>]) -> Self {
         let failing = || all.iter().filter(|attempt| attempt.is_blocked());
         let mut services: Vec<_> = failing().map(|attempt| attempt.service).collect();
         services.sort_unstable();
@@ -95,7 +95,7 @@ mod tests {
         base::HostName,
         verdict::{
             Outcome::{self, *},
-            testing::{at, attempt, number_destinations},
+            testing::{at, attempt, numbered},
         },
     };
 
@@ -106,8 +106,7 @@ mod tests {
         let failing = attempt("10.0.0.1", "a.example", TLS, TlsReset, (100, 110));
         let mut all = vec![by, failing];
         all.sort_by_key(|attempt| attempt.first);
-        number_destinations(&mut all);
-        mark(&mut all);
+        mark(&mut numbered(&mut all));
         assert!(all.iter().all(|attempt| !attempt.made_good || attempt.is_blocked()));
         all.iter().any(|attempt| attempt.made_good)
     }
@@ -153,8 +152,7 @@ mod tests {
     fn any_service_makes_a_lookup_good() {
         let lookup = attempt("10.0.0.1", "a.example", None, DnsServfail, (100, 101));
         let mut all = vec![lookup, tls("10.0.0.1", Established, (102, 103))];
-        number_destinations(&mut all);
-        mark(&mut all);
+        mark(&mut numbered(&mut all));
         assert!(all[0].made_good);
         let name = HostName::parse(b"a.example");
         assert!(all.iter().all(|attempt| attempt.name == name && attempt.first >= at(100)));

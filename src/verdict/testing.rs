@@ -5,9 +5,8 @@ use crate::{
     decode::Transport,
     scan::Repeats,
     verdict::{
-        NamedBy, Outcome, Proof, Reason, Result, Stage,
-        attempt::{Attempt, Destinations},
-        finding::Bytes,
+        Flags, NamedBy, Outcome, Proof, Reason, Result, Stage, attempt::Attempt, finding::Bytes,
+        judge::number_destinations,
     },
 };
 
@@ -31,6 +30,7 @@ pub(super) fn attempt(
     Attempt {
         client: client.parse().unwrap(),
         name: HostName::parse(name.as_bytes()),
+        lot: 0,
         subject: 0,
         named_by: NamedBy::Sni,
         candidates: std::sync::Arc::default(),
@@ -40,17 +40,16 @@ pub(super) fn attempt(
         bytes: Bytes::default(),
         first: at(first),
         last: at(last),
-        flags: Vec::new(),
+        flags: Flags::default(),
         repeats: Repeats::default(),
         made_good: false,
-        again: Vec::new(),
+        again: None,
     }
 }
 
 /// Numbers their destinations.
-pub(super) fn number_destinations(all: &mut [Attempt<'_>]) {
-    let mut destinations = Destinations::default();
-    for attempt in all {
-        attempt.subject = destinations.number(attempt);
-    }
+pub(super) fn numbered<'a, 'c>(all: &'a mut [Attempt<'c>]) -> Vec<&'a mut Attempt<'c>> {
+    let mut all: Vec<_> = all.iter_mut().collect();
+    number_destinations(&mut all, 0);
+    all
 }

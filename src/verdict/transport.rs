@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::IpAddr};
 use crate::{
     base::{Stamp, Timestamp},
     decode::Transport,
-    extract::{Connect, Exchange, Facts, tls::alert_name},
+    extract::{Connect, Exchange, Facts, Hello, tls::alert_name},
     flow::{IcmpSeen, Side, SideTally},
     scan::{ANSWER_WAIT, CUT, Connection},
     verdict::{Inspection, Meaning, Outcome, Reason, Stage},
@@ -38,8 +38,41 @@ impl Result {
         }
     }
 
-    pub(super) fn established(stage: Stage, stamp: Stamp, detail: String) -> Self {
+    pub(super) fn established(
+        stage: Stage,
+        stamp: Stamp,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
         found(Outcome::Established, stage, vec![proof(stamp, detail)])
+    }
+
+    /// The handshake went through: a TLS or QUIC server sends encrypted data.
+    pub(super) fn encrypted(hello: &Hello, stamp: Stamp) -> Self {
+        let stage = if hello.quic { Stage::Quic } else { Stage::Tls };
+        Self::established(stage, stamp, "encrypted data from the server")
+    }
+
+    /// The server sends data, in a protocol that shows no more.
+    pub(super) fn data(transport: Transport, stamp: Stamp) -> Self {
+        Self::established(transport_stage(transport), stamp, "data from the server")
+    }
+
+    /// An HTTP request got this answer.
+    pub(super) fn answered(exchange: &Exchange, (stamp, status): (Stamp, u16)) -> Self {
+        let answer = proof(
+            stamp,
+            match &exchange.deny_marker {
+                Some(marker) => format!("HTTP status {status}, {marker}"),
+                None => format!("HTTP status {status}"),
+            },
+        );
+        let (outcome, stage) = match (status, &exchange.deny_marker) {
+            // A proxy's own page about what it couldn't fetch.
+            (500..=599, Some(_)) if status != 511 => (Outcome::ProxyFailed, Stage::Proxy),
+            (407 | 451 | 470 | 511, _) | (_, Some(_)) => (Outcome::HttpDenied, Stage::Http),
+            _ => (Outcome::Established, Stage::Http),
+        };
+        found(outcome, stage, vec![asked(exchange), answer])
     }
 }
 
@@ -98,24 +131,10 @@ impl<'c> Conduct<'c> {
 
     /// What became of one of the HTTP requests on this connection.
     pub fn exchange(&self, exchange: &Exchange) -> Result {
-        let request = proof(exchange.stamp, "HTTP request");
-        let Some((stamp, status)) = exchange.status else {
-            return self.unanswered(request, Layer::HTTP);
-        };
-        let answer = proof(
-            stamp,
-            match &exchange.deny_marker {
-                Some(marker) => format!("HTTP status {status}, {marker}"),
-                None => format!("HTTP status {status}"),
-            },
-        );
-        let (outcome, stage) = match (status, &exchange.deny_marker) {
-            // A proxy's own page about what it couldn't fetch.
-            (500..=599, Some(_)) if status != 511 => (Outcome::ProxyFailed, Stage::Proxy),
-            (407 | 451 | 470 | 511, _) | (_, Some(_)) => (Outcome::HttpDenied, Stage::Http),
-            _ => (Outcome::Established, Stage::Http),
-        };
-        found(outcome, stage, vec![request, answer])
+        match exchange.status {
+            Some(answer) => Result::answered(exchange, answer),
+            None => self.unanswered(asked(exchange), Layer::HTTP),
+        }
     }
 
     fn facts(&self) -> &'c Facts {
@@ -153,7 +172,7 @@ impl<'c> Conduct<'c> {
         if let Some(exchange) = facts.exchanges.first() {
             return self.exchange(exchange);
         }
-        match self.connection.key.transport() {
+        match self.transport() {
             Transport::Tcp => self.tcp(),
             Transport::Udp => self.udp(),
         }
@@ -163,7 +182,7 @@ impl<'c> Conduct<'c> {
     /// RFC 7413), and the server hasn't taken it.
     fn is_opening(&self) -> bool {
         let (mine, theirs) = (self.mine(), self.theirs());
-        self.connection.key.transport() == Transport::Tcp
+        self.transport() == Transport::Tcp
             && mine.syn.seen()
             && mine.last_ack.is_none()
             && !theirs.syn_ack.seen()
@@ -173,17 +192,11 @@ impl<'c> Conduct<'c> {
     /// An answer at the layer that the destination is about (design: a SYN-ACK is none).
     fn established(&self) -> Option<Result> {
         let facts = self.facts();
-        let (stage, stamp, what) =
-            if let (Some(hello), Some(stamp)) = (&facts.hello, facts.encrypted) {
-                let stage = if hello.quic { Stage::Quic } else { Stage::Tls };
-                (stage, stamp, "encrypted data from the server")
-            } else if facts.hello.is_some() || !facts.exchanges.is_empty() {
-                return None;
-            } else {
-                let stamp = self.theirs().payload.first()?;
-                (self.transport_stage(), stamp, "data from the server")
-            };
-        Some(found(Outcome::Established, stage, vec![proof(stamp, what)]))
+        match &facts.hello {
+            Some(hello) => Some(Result::encrypted(hello, facts.encrypted?)),
+            None if !facts.exchanges.is_empty() => None,
+            None => Some(Result::data(self.transport(), self.theirs().payload.first()?)),
+        }
     }
 
     /// A certificate in clear that a device on the path made.
@@ -270,7 +283,7 @@ impl<'c> Conduct<'c> {
         let after = |stamp: &Stamp| *stamp >= asked;
         let client_left = earliest(self.mine().rst.last(), self.mine().fin.last()).filter(after);
         let mut shown = vec![request];
-        let unheard = match self.connection.key.transport() {
+        let unheard = match self.transport() {
             Transport::Tcp => self.theirs().packets == 0,
             Transport::Udp => self.watch.one_sided,
         };
@@ -333,7 +346,7 @@ impl<'c> Conduct<'c> {
         }
         // What was read, and is no answer yet.
         let read = facts.hello_retry.or(facts.not_tls);
-        let is_stream = self.connection.key.transport() == Transport::Tcp;
+        let is_stream = self.transport() == Transport::Tcp;
         let data = self.theirs().payload.last().filter(|stamp| is_stream && *stamp >= asked);
         let data = data.filter(|_| read.is_none())?;
         Some(proof(data, "data from the server, whose beginning isn't in the capture"))
@@ -434,7 +447,7 @@ impl<'c> Conduct<'c> {
         let shown = proof(icmp.stamp, icmp_detail(icmp));
         let first = self.mine().syn.first().or(self.mine().payload.first());
         let proofs = first.map(|stamp| proof(stamp, "first packet")).into_iter().chain([shown]);
-        found(Outcome::IcmpUnreachable, self.transport_stage(), proofs.collect())
+        found(Outcome::IcmpUnreachable, transport_stage(self.transport()), proofs.collect())
     }
 
     fn through_proxy(&self, connect: &Connect) -> Result {
@@ -476,12 +489,20 @@ impl<'c> Conduct<'c> {
         }
     }
 
-    fn transport_stage(&self) -> Stage {
-        match self.connection.key.transport() {
-            Transport::Tcp => Stage::Tcp,
-            Transport::Udp => Stage::Udp,
-        }
+    fn transport(&self) -> Transport {
+        self.connection.key.transport()
     }
+}
+
+fn transport_stage(transport: Transport) -> Stage {
+    match transport {
+        Transport::Tcp => Stage::Tcp,
+        Transport::Udp => Stage::Udp,
+    }
+}
+
+fn asked(exchange: &Exchange) -> Proof {
+    proof(exchange.stamp, "HTTP request")
 }
 
 /// The outcomes of a request that nobody answers.
