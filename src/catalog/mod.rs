@@ -42,6 +42,7 @@ pub use names::NameMatcher;
 pub use pattern::{NamePattern, Specificity};
 pub use pattern_text::{PatternError, PatternProblem};
 pub use prefixes::PrefixMatcher;
+pub(crate) use prefixes::holds;
 
 pub use profile::{CatalogRef, Network, Profile, Proxy, region_code};
 pub use rule::{

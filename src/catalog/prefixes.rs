@@ -16,6 +16,21 @@ pub struct PrefixMatcher<Id> {
     v6: Family<u128, Id>,
 }
 
+/// True when one of a few networks holds an address. IPv4-mapped IPv6 isn't IPv4 here.
+pub(crate) fn holds(nets: &[IpNet], addr: IpAddr) -> bool {
+    nets.iter().any(|net| match (net, addr) {
+        (IpNet::V4(net), IpAddr::V4(addr)) => {
+            let differing = net.addr().to_bits() ^ addr.to_bits();
+            differing.leading_zeros() >= net.prefix_len().into()
+        }
+        (IpNet::V6(net), IpAddr::V6(addr)) => {
+            let differing = net.addr().to_bits() ^ addr.to_bits();
+            differing.leading_zeros() >= net.prefix_len().into()
+        }
+        _ => false,
+    })
+}
+
 impl<Id: Copy + Ord> PrefixMatcher<Id> {
     /// Builds the matcher. Bits behind the prefix don't matter. A prefix may stand for several
     /// ids; a pair given twice counts once.
@@ -261,6 +276,33 @@ mod tests {
 
     fn found(matcher: &PrefixMatcher<u32>, address: &str) -> Vec<u32> {
         matcher.matches(address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_network_holds_what_has_its_leading_bits() {
+        let nets = ["10.1.2.3/8", "192.0.2.0/25", "203.0.113.7/32", "2001:db8::/33", "fe80::1/128"];
+        let nets = nets.map(|net| net.parse::<IpNet>().unwrap());
+        for addr in [
+            "10.0.0.0",
+            "10.255.255.255",
+            "11.0.0.0",
+            "192.0.2.127",
+            "192.0.2.128",
+            "203.0.113.7",
+            "203.0.113.6",
+            "2001:db8:7fff:ffff::",
+            "2001:db8:8000::",
+            "fe80::1",
+            "fe80::2",
+            "::ffff:10.0.0.1",
+        ] {
+            let addr: IpAddr = addr.parse().unwrap();
+            assert_eq!(holds(&nets, addr), nets.iter().any(|net| net.contains(&addr)), "{addr}");
+        }
+        let everything = ["0.0.0.0/0", "::/0"].map(|net| net.parse::<IpNet>().unwrap());
+        assert!(holds(&everything[..1], IpAddr::from([198, 51, 100, 1])));
+        assert!(!holds(&everything[1..], IpAddr::from([198, 51, 100, 1])));
+        assert!(!holds(&[], IpAddr::from([198, 51, 100, 1])));
     }
 
     #[test]

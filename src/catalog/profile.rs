@@ -17,6 +17,7 @@ use super::{
     builtin::{builtin, names},
     error::{Input, LoadError, Mistake, alternatives},
     feature::{Feature, FeatureSet},
+    prefixes::holds,
     rule::{Cloud, Param, Rule, is_kebab, parse_net},
 };
 
@@ -150,7 +151,7 @@ impl Default for Profile {
 impl Network {
     /// True for addresses of the site: the captured hosts' and the internal ones.
     pub fn is_inside(&self, addr: IpAddr) -> bool {
-        self.internal.iter().chain(&self.local).any(|net| net.contains(&addr))
+        holds(&self.internal, addr) || holds(&self.local, addr)
     }
 
     /// True for names under one of the search domains.

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::{
     Catalog, Destination, NameMatcher, NamePattern, Param, PrefixMatcher, Profile, Rule, Scope,
-    ServiceTags, Specificity, Transport,
+    ServiceTags, Specificity, Transport, holds,
 };
 
 /// The rules of a site, compiled: destination in, rules out.
@@ -17,6 +17,8 @@ pub struct Site {
     by_name: NameMatcher<u32>,
     by_prefix: PrefixMatcher<u32>,
     anywhere: Vec<u32>,
+    /// How specific each target is.
+    ranks: Vec<Rank>,
     profile: Profile,
 }
 
@@ -109,7 +111,8 @@ impl Site {
             }
         }
         let (by_name, by_prefix) = (NameMatcher::new(names), PrefixMatcher::new(prefixes));
-        Self { rules, targets, by_name, by_prefix, anywhere, profile }
+        let ranks = targets.iter().map(|target| Rank::of(&target.kind)).collect();
+        Self { rules, targets, by_name, by_prefix, anywhere, ranks, profile }
     }
 
     /// The rules, in the catalogs' order.
@@ -180,18 +183,23 @@ impl Site {
             stated.transport == transport && stated.takes_port(port)
         });
         let from = || stated.from.as_ref().and_then(|role| self.profile.roles.get(role));
-        let meant = || from().is_none_or(|nets| nets.iter().any(|net| net.contains(&client)));
+        let meant = || from().is_none_or(|nets| holds(nets, client));
         // What stays inside the site explains nothing that leaves it.
         let inside = || addr.is_some_and(|addr| self.profile.network.is_inside(addr));
         if !served || !meant() || (stated.scope != Scope::Egress && !inside()) {
             return None;
         }
-        let rank = match &self.targets[target].kind {
-            TargetKind::Name(pattern) => Rank::Name(pattern.specificity()),
-            TargetKind::Prefixes(_) => Rank::Prefix,
-            TargetKind::Any | TargetKind::Unresolved(_) => Rank::Any,
-        };
-        Some(Hit { active: *active, rank, rule, target })
+        Some(Hit { active: *active, rank: self.ranks[target], rule, target })
+    }
+}
+
+impl Rank {
+    fn of(kind: &TargetKind) -> Self {
+        match kind {
+            TargetKind::Name(pattern) => Self::Name(pattern.specificity()),
+            TargetKind::Prefixes(_) => Self::Prefix,
+            TargetKind::Any | TargetKind::Unresolved(_) => Self::Any,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use hashbrown::HashSet;
 
 use crate::{
     base::{HostName, Stamp, Timestamp, in_parallel},
-    catalog::{Profile, Proxy},
+    catalog::{Profile, Proxy, holds},
     decode::Transport,
     extract::{Connect, Exchange},
     flow::{Endpoint, FlowKey, Side, Tally},
@@ -163,7 +163,7 @@ enum Part<'c> {
 
 impl<'c> Part<'c> {
     /// Connections, or kinds of them, in one part.
-    const SIZE: usize = 1024;
+    const SIZE: usize = 256;
 
     fn all(census: &'c Census) -> Vec<Self> {
         let connections = census.connections.chunks(Self::SIZE).map(Self::Connections);
@@ -314,7 +314,7 @@ pub(super) fn likely_client(key: &FlowKey, profile: &Profile) -> Side {
 }
 
 pub(super) fn is_local(addr: IpAddr, profile: &Profile) -> bool {
-    profile.network.local.iter().any(|net| net.contains(&addr))
+    holds(&profile.network.local, addr)
 }
 
 pub(super) fn is_proxy(server: Endpoint, profile: &Profile) -> bool {
@@ -325,7 +325,7 @@ pub(super) fn is_proxy(server: Endpoint, profile: &Profile) -> bool {
 
 /// One that the profile lists.
 pub(super) fn is_sinkhole(addr: IpAddr, profile: &Profile) -> bool {
-    profile.network.sinkholes.iter().any(|net| net.contains(&addr))
+    holds(&profile.network.sinkholes, addr)
 }
 
 /// Of which hosts both directions were captured.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use crate::{
-    base::Timestamp,
+    base::{Stamp, Timestamp},
     scan::TRY_GAP,
     verdict::{
         Evidence, Flag, Meaning, Stage, Verdict,
@@ -28,13 +28,14 @@ impl<'g, 'a> Gathered<'g, 'a> {
         self.0.iter().copied()
     }
 
-    /// All tries, those of each client together, in the order in which they began.
+    /// All tries to reach one destination, those of each client together, in the order in which they
+    /// began.
     pub(super) fn tries(self) -> Vec<Tries> {
         let mut all = Vec::with_capacity(self.attempts().map(|one| one.tries().len()).sum());
         for attempt in self.attempts() {
             all.extend(attempt.tries().map(|one| Tries::new(attempt, one)));
         }
-        all.sort_unstable_by_key(|one| (one.subject, one.client, one.first, one.last));
+        all.sort_unstable_by_key(|one| (one.client, one.first, one.last));
         all
     }
 
@@ -89,11 +90,17 @@ impl<'g, 'a> Gathered<'g, 'a> {
 
     pub(super) fn evidence(self, verdict: Verdict) -> Vec<Evidence> {
         let mut shown = Vec::new();
+        let mut show = |attempts| {
+            for Earliest { attempt, place, .. } in earliest(attempts).into_iter().flatten() {
+                let outcome = attempt.result.outcome;
+                shown.extend(attempt.proofs(place).map(|proof| Evidence::new(outcome, proof)));
+            }
+        };
         // What fails is worth a look also where something else succeeded, or may have.
         if matches!(verdict, Verdict::Reachable | Verdict::Inconclusive) {
-            show_earliest(self.decisive(Verdict::Degraded), &mut shown);
+            show(self.decisive(Verdict::Degraded));
         }
-        show_earliest(self.decisive(verdict), &mut shown);
+        show(self.decisive(verdict));
         shown.truncate(MAX_EVIDENCE);
         shown
     }
@@ -104,25 +111,37 @@ impl<'g, 'a> Gathered<'g, 'a> {
     }
 }
 
-/// Adds what shows the outcome of the earliest tries, in order; no more of them than are shown.
-/// Takes attempts in the order in which they began.
-fn show_earliest<'a>(attempts: impl Iterator<Item = &'a Attempt<'a>>, shown: &mut Vec<Evidence>) {
-    let mut all = Vec::new();
+/// One of the earliest tries: an attempt, and the place among its tries.
+#[derive(Clone, Copy)]
+struct Earliest<'a> {
+    began: (Stamp, IpAddr),
+    attempt: &'a Attempt<'a>,
+    place: usize,
+}
+
+/// The earliest tries, in order, no more than are shown. Takes attempts in the order in which they
+/// began.
+fn earliest<'a>(
+    attempts: impl Iterator<Item = &'a Attempt<'a>>,
+) -> [Option<Earliest<'a>>; MAX_EVIDENCE] {
+    let mut earliest = [None::<Earliest<'_>>; MAX_EVIDENCE];
     // Each has a try that is before all of later attempts.
     for attempt in attempts.take(MAX_EVIDENCE) {
-        let tries = attempt.tries().take(MAX_EVIDENCE).enumerate();
-        all.extend(tries.map(|(place, tried)| (tried.first, tried.client, attempt, place)));
+        for (place, tried) in attempt.tries().take(MAX_EVIDENCE).enumerate() {
+            let mut next = Some(Earliest { began: (tried.first, tried.client), attempt, place });
+            for slot in &mut earliest {
+                let Some(moved) = &next else { break };
+                if slot.as_ref().is_none_or(|one| moved.began < one.began) {
+                    std::mem::swap(slot, &mut next);
+                }
+            }
+        }
     }
-    all.sort_by_key(|(first, client, ..)| (*first, *client));
-    for (.., attempt, place) in all.into_iter().take(MAX_EVIDENCE) {
-        let outcome = attempt.result.outcome;
-        shown.extend(attempt.proofs(place).map(|proof| Evidence::new(outcome, proof)));
-    }
+    earliest
 }
 
 /// Tries of one client to reach one destination.
 pub(super) struct Tries {
-    subject: u32,
     pub(super) client: IpAddr,
     pub(super) first: Timestamp,
     pub(super) last: Timestamp,
@@ -133,15 +152,13 @@ pub(super) struct Tries {
 
 impl Tries {
     fn new(attempt: &Attempt<'_>, Try { first, client, last, repeats }: Try) -> Self {
-        let (subject, reached) = (attempt.subject, attempt.is_reached());
         let (first, count) = (first.time, u64::from(repeats.tries));
-        Self { subject, client, first, last, reached, count }
+        Self { client, first, last, reached: attempt.is_reached(), count }
     }
 
     /// True when `next`, which begins no sooner, belongs to it.
     fn goes_on(&self, next: &Self) -> bool {
-        (self.subject, self.client) == (next.subject, next.client)
-            && next.first.since(self.last) <= TRY_GAP
+        self.client == next.client && next.first.since(self.last) <= TRY_GAP
     }
 
     fn add(&mut self, next: &Self) {
@@ -179,15 +196,14 @@ fn count_chains(chains: &[Tries]) -> u64 {
     let mut reached: Vec<_> = chains
         .iter()
         .filter(|chain| chain.reached)
-        .map(|chain| (chain.subject, chain.client.is_ipv6(), chain.first))
+        .map(|chain| (chain.client.is_ipv6(), chain.first))
         .collect();
     reached.sort_unstable();
     let is_part_of_another = |chain: &Tries| {
-        let (subject, other, first) = (chain.subject, chain.client.is_ipv4(), chain.first);
-        let at = reached.partition_point(|one| *one < (subject, other, first.minus(FAMILY_WINDOW)));
-        let near = |&(s, v6, time): &(u32, bool, Timestamp)| {
-            (s, v6) == (subject, other) && time.since(first) <= FAMILY_WINDOW
-        };
+        let (other, first) = (chain.client.is_ipv4(), chain.first);
+        let at = reached.partition_point(|one| *one < (other, first.minus(FAMILY_WINDOW)));
+        let near =
+            |&(v6, time): &(bool, Timestamp)| v6 == other && time.since(first) <= FAMILY_WINDOW;
         reached.get(at).is_some_and(near)
     };
     let own = chains.iter().filter(|chain| chain.reached || !is_part_of_another(chain));

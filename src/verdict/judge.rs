@@ -1,6 +1,6 @@
 //! Attempts and rules in, findings out.
 
-use std::{collections::BTreeMap, num::NonZeroUsize};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -117,26 +117,26 @@ impl<'a> Judged<'a> {
         fallback::mark(&mut all);
         let all: Vec<&'a Attempt<'a>> = all.into_iter().map(|one| &*one).collect();
         let (said, places) = look_at_all(&all, site, policy);
-        let with_said = || all.iter().copied().zip(places.iter().map(|place| &said[*place]));
-        let is_unnamed = |(attempt, said): &(&Attempt<'_>, &Said)| {
-            attempt.name.is_none() && attempt.service.is_some() && said.class != Class::Internal
-        };
-        // A guessed name that could be another one proves nothing about a rule.
-        let for_rules = |(_, said): &(&Attempt<'_>, &Said)| said.class != Class::Ambiguous;
-        let hits = |(attempt, said): (&'a Attempt<'a>, &Said)| {
-            said.hits.iter().map(move |hit| (*hit, attempt)).collect::<Vec<_>>()
-        };
-        Self {
-            matched: with_said().filter(for_rules).flat_map(hits).collect(),
-            destinations: judge_destinations(&all, &said, &places, site, Permits(policy)),
-            unnamed_flows: with_said().filter(is_unnamed).map(|(attempt, _)| attempt.count()).sum(),
+        let mut matched = Vec::new();
+        let mut unnamed_flows = 0;
+        for (attempt, place) in all.iter().zip(&places) {
+            let Said { hits, class, .. } = &said[*place];
+            // A guessed name that could be another one proves nothing about a rule.
+            if *class != Class::Ambiguous {
+                matched.extend(hits.iter().map(|hit| (*hit, *attempt)));
+            }
+            if attempt.name.is_none() && attempt.service.is_some() && *class != Class::Internal {
+                unnamed_flows += attempt.count();
+            }
         }
+        let destinations = judge_destinations(&all, &said, &places, site, Permits(policy));
+        Self { matched, destinations, unnamed_flows }
     }
 }
 
 /// Gives each destination a number, from `first` on.
 pub(super) fn number_destinations(all: &mut [&mut Attempt<'_>], first: u32) {
-    let mut known: HashMap<_, u32, RandomState> = HashMap::default();
+    let mut known = HashMap::with_capacity_and_hasher(all.len(), RandomState::default());
     let mut numbers = Vec::with_capacity(all.len());
     for attempt in &*all {
         let next = first + known.len() as u32;
@@ -216,12 +216,12 @@ fn judge_rule(
 
 fn judge_target(index: usize, found: Gathered<'_, '_>, site: &Site) -> TargetFinding {
     let target = site.target(index);
-    let names: BTreeMap<_, _> = found.attempts().map(|one| (one.subject, one)).collect();
+    let by_name = || found.0.chunk_by(|a, b| a.subject == b.subject);
     TargetFinding {
         pattern: target.text.clone(),
         verdict: found.verdict(),
-        names: sorted(names.into_values().map(|attempt| attempt.label())),
-        attempts: Tries::count(found.tries()),
+        names: sorted(by_name().map(|same| same[0].label())),
+        attempts: by_name().map(|same| Tries::count(Gathered(same).tries())).sum(),
         outcomes: found.outcomes(),
         unresolved: match &target.kind {
             TargetKind::Unresolved(what) => Some(what.clone()),
@@ -324,15 +324,19 @@ fn judge_destination<'s>(
 /// All names that DNS makes possible for one of the attempts.
 fn candidates<'a>(attempts: impl Iterator<Item = &'a Attempt<'a>>) -> Vec<HostName> {
     // Few lists, each shared by many attempts.
-    let mut lists: Vec<_> = attempts.flat_map(|attempt| attempt.candidate_lists()).collect();
-    lists.retain(|list| !list.is_empty());
+    let mut lists: Vec<&Arc<[HostName]>> = Vec::new();
+    for attempt in attempts {
+        for list in attempt.candidate_lists().filter(|list| !list.is_empty()) {
+            if !lists.last().is_some_and(|last| Arc::ptr_eq(last, list)) {
+                lists.push(list);
+            }
+        }
+    }
+    if let [only] = lists[..] {
+        return only.to_vec();
+    }
     lists.sort_unstable_by_key(|list| list.as_ptr());
     lists.dedup_by_key(|list| list.as_ptr());
-    match lists[..] {
-        [] => return Vec::new(),
-        [only] => return only.to_vec(),
-        _ => {}
-    }
     let names = sorted(lists.into_iter().flat_map(|list| list.iter()));
     names.into_iter().cloned().collect()
 }

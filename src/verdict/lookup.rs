@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use crate::{
     base::{HostName, Stamp, Timestamp},
-    catalog::Profile,
+    catalog::{Profile, holds},
     flow::{IcmpSeen, Mark},
     names::{Knowledge, Lookup, LookupKey, Reply},
     scan::{Census, Repeats},
@@ -222,9 +222,7 @@ fn decisive_reply(lookup: &Lookup) -> Option<(Reply, Stamp)> {
 
 /// An address that stands for "blocked". Private ones are legitimate (private endpoints).
 fn is_sinkhole(addr: IpAddr, profile: &Profile) -> bool {
-    addr.is_unspecified()
-        || addr.is_loopback()
-        || profile.network.sinkholes.iter().any(|net| net.contains(&addr))
+    addr.is_unspecified() || addr.is_loopback() || holds(&profile.network.sinkholes, addr)
 }
 
 /// True when `name` is another name that this client asked for, plus a search domain: the

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use crate::{
     base::HostName,
+    catalog::holds,
     decode::Transport,
     names::{Candidates, Recall},
     scan::{Kind, Visit},
@@ -141,8 +142,7 @@ impl<'r, 'c> Repeated<'r, 'c> {
         let Viewpoint { census, profile, each_client, .. } = self.viewpoint;
         let client = visit.client.addr();
         let roles = profile.roles.values().enumerate();
-        let has = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
-        let roles = roles.filter(|(_, nets)| has(nets)).map(|(at, _)| at).collect();
+        let roles = roles.filter(|(_, nets)| holds(nets, client)).map(|(at, _)| at).collect();
         let (by_dns, is_uncorroborated) = match self.kind.name() {
             None => (Some((Arc::clone(&candidates.names), candidates.other_client)), false),
             Some(name) => {
