@@ -19,7 +19,7 @@ use crate::{
     names::Knowledge,
     scan::{
         Connection, Limits, Partial, Place, Repeats, Sink,
-        ledger::{Ledger, by_number},
+        ledger::Ledger,
         part::{Ended, idle_limit},
     },
 };
@@ -135,23 +135,18 @@ impl Ledger {
         let fits = |repeats: Repeats, key| repeats.connections == 1 && shared.has(&key);
         let apart = self.apart.extract_if(.., |one| fits(one.repeats, one.key));
         let mut pieces: Vec<_> = apart.collect();
-        let Self { numbers, visits, .. } = self;
-        let kinds = by_number(numbers);
-        visits.retain(|(number, visit)| {
-            let kind = kinds[*number as usize];
-            let taken = fits(visit.repeats, visit.key(kind));
-            if taken {
-                pieces.push(Box::new(kind.connection(visit)));
-            }
-            !taken
+        self.change(|kind, visits| {
+            let taken = visits.extract_if(.., |visit| fits(visit.repeats, visit.key(kind)));
+            pieces.extend(taken.map(|visit| Box::new(kind.connection(&visit))));
         });
         pieces
     }
 
     fn each_key(&self, mut see: impl FnMut(FlowKey)) {
         self.apart.iter().for_each(|connection| see(connection.key));
-        let kinds = by_number(&self.numbers);
-        self.visits.iter().for_each(|(number, visit)| see(visit.key(kinds[*number as usize])));
+        for (kind, visits) in self.kinds() {
+            visits.iter().for_each(|visit| see(visit.key(kind)));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,9 @@ use crate::{
 /// Finished connections, those that went well folded.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    pub(super) numbers: HashMap<Kind, u32, RandomState>,
-    pub(super) visits: Vec<(u32, Visit)>,
+    kinds: HashMap<Kind, Vec<Visit>, RandomState>,
+    /// Visits of all kinds.
+    folded: usize,
     #[allow(clippy::vec_box)] // Half a kilobyte each, and sorted.
     pub(super) apart: Vec<Box<Connection>>,
 }
@@ -81,17 +82,14 @@ pub struct Visit {
 
 impl Ledger {
     pub(super) fn len(&self) -> usize {
-        self.visits.len() + self.apart.len()
+        self.folded + self.apart.len()
     }
 
     /// What was concluded, again.
     #[allow(clippy::vec_box)]
     pub(super) fn restore(kinds: Vec<(Kind, Vec<Visit>)>, apart: Vec<Box<Connection>>) -> Self {
         let mut ledger = Self { apart, ..Self::default() };
-        for (kind, visits) in kinds {
-            let number = ledger.number(kind);
-            ledger.visits.extend(visits.into_iter().map(|visit| (number, visit)));
-        }
+        ledger.add(kinds);
         ledger
     }
 
@@ -103,8 +101,13 @@ impl Ledger {
     /// Takes a connection that went well, folded; false for any other one, which is to be kept.
     pub(super) fn fold(&mut self, connection: &Ended<'_>) -> bool {
         let Some((kind, visit)) = Visit::of(connection) else { return false };
-        let number = self.number(kind);
-        self.visits.push((number, visit));
+        let visits = self.kinds.entry(kind).or_default();
+        if visits.is_empty() {
+            // Most kinds have no second one.
+            visits.reserve_exact(1);
+        }
+        visits.push(visit);
+        self.folded += 1;
         true
     }
 
@@ -113,70 +116,75 @@ impl Ledger {
         Visit::of(connection).is_some()
     }
 
-    /// Forgets all beyond a number of connections, and tells how many those are.
-    pub(super) fn truncate(&mut self, limit: usize) -> u64 {
-        let excess = self.len().saturating_sub(limit);
-        let folded = excess.min(self.visits.len());
-        let visits = self.visits.drain(self.visits.len() - folded..);
-        let forgotten: u64 = visits.map(|(_, one)| u64::from(one.repeats.connections)).sum();
-        let apart = self.apart.drain(self.apart.len() - (excess - folded)..);
-        let also: u64 = apart.map(|one| u64::from(one.repeats.connections)).sum();
-        if self.numbers.len() > self.visits.len() {
-            self.forget_kinds();
-        }
-        forgotten + also
+    /// The folded ones, by what they have in common, in no particular order.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (&Kind, &[Visit])> {
+        self.kinds.iter().map(|(kind, visits)| (kind, &visits[..]))
     }
 
-    /// Forgets kinds of which no connection is left: there may be as many with each stretch.
+    /// Changes the visits of each kind, or takes some away.
+    pub(super) fn change(&mut self, mut f: impl FnMut(&Kind, &mut Vec<Visit>)) {
+        self.folded = 0;
+        self.kinds.retain(|kind, visits| {
+            f(kind, visits);
+            self.folded += visits.len();
+            !visits.is_empty()
+        });
+    }
+
+    /// Forgets all beyond a number of connections, those that began last of the folded ones first, and
+    /// tells how many they are.
+    pub(super) fn truncate(&mut self, limit: usize) -> u64 {
+        let excess = self.len().saturating_sub(limit);
+        if excess == 0 {
+            return 0;
+        }
+        let left = self.folded.saturating_sub(excess);
+        let apart = self.apart.drain(limit.min(self.apart.len())..);
+        let also: u64 = apart.map(|one| u64::from(one.repeats.connections)).sum();
+        also + self.keep_first(left)
+    }
+
+    /// Forgets all but so many of the folded ones, and tells how many those are.
     #[cold]
-    fn forget_kinds(&mut self) {
-        let mut numbers = vec![None; self.numbers.len()];
-        self.visits.iter().for_each(|(number, _)| numbers[*number as usize] = Some(0));
-        self.numbers.retain(|_, number| numbers[*number as usize].is_some());
-        for (next, number) in (0..).zip(self.numbers.values_mut()) {
-            numbers[*number as usize] = Some(next);
-            *number = next;
-        }
-        for (number, _) in &mut self.visits {
-            *number = numbers[*number as usize].unwrap_or_default();
-        }
+    fn keep_first(&mut self, count: usize) -> u64 {
+        let mut began: Vec<_> = self.kinds.values().flatten().map(|visit| visit.first).collect();
+        let bound = match began.get(count) {
+            Some(_) => *began.select_nth_unstable(count).1,
+            None => return 0,
+        };
+        let mut forgotten = 0;
+        self.change(|_, visits| {
+            let late = visits.extract_if(.., |visit| visit.first >= bound);
+            forgotten += late.map(|one| u64::from(one.repeats.connections)).sum::<u64>();
+        });
+        forgotten
     }
 
     /// Adds what another one holds.
     pub(super) fn append(&mut self, other: Self) {
-        let mut renumbered = vec![0; other.numbers.len()];
-        for (kind, number) in other.numbers {
-            renumbered[number as usize] = self.number(kind);
-        }
-        let visits = other.visits.into_iter();
-        self.visits.extend(visits.map(|(number, visit)| (renumbered[number as usize], visit)));
+        self.add(other.kinds);
         self.apart.extend(other.apart);
+    }
+
+    fn add(&mut self, kinds: impl IntoIterator<Item = (Kind, Vec<Visit>)>) {
+        for (kind, mut visits) in kinds {
+            self.folded += visits.len();
+            match self.kinds.entry(kind) {
+                Entry::Occupied(mut known) => known.get_mut().append(&mut visits),
+                Entry::Vacant(place) => drop(place.insert(visits)),
+            }
+        }
     }
 
     /// All, sorted: folded ones by kind, then by when they began.
     #[allow(clippy::vec_box, clippy::type_complexity)]
     pub(super) fn conclude(self) -> (Vec<(Kind, Vec<Visit>)>, Vec<Box<Connection>>) {
-        let Self { numbers, visits, mut apart } = self;
+        let Self { kinds, mut apart, .. } = self;
         sort(&mut apart);
-        let mut counts = vec![0; numbers.len()];
-        visits.iter().for_each(|(number, _)| counts[*number as usize] += 1);
-        let mut sorted: Vec<_> = counts.into_iter().map(Vec::with_capacity).collect();
-        for (number, visit) in visits {
-            sorted[number as usize].push(visit);
-        }
-        let mut kinds: Vec<_> = numbers
-            .into_iter()
-            .map(|(kind, number)| (kind, std::mem::take(&mut sorted[number as usize])))
-            .filter(|(_, visits): &(_, Vec<_>)| !visits.is_empty())
-            .collect();
+        let mut kinds: Vec<_> = kinds.into_iter().collect();
         kinds.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         kinds.iter_mut().for_each(|(kind, visits)| sort_visits(kind, visits));
         (kinds, apart)
-    }
-
-    fn number(&mut self, kind: Kind) -> u32 {
-        let next = self.numbers.len() as u32;
-        *self.numbers.entry(kind).or_insert(next)
     }
 }
 
@@ -201,13 +209,6 @@ pub(super) fn join(kinds: &mut Vec<(Kind, Vec<Visit>)>) {
 
 fn sort_visits(kind: &Kind, visits: &mut [Visit]) {
     visits.sort_unstable_by(|a, b| (a.began(kind), a).cmp(&(b.began(kind), b)));
-}
-
-/// The kinds, each at its number.
-pub(super) fn by_number(numbers: &HashMap<Kind, u32, RandomState>) -> Vec<&Kind> {
-    let mut kinds: Vec<_> = numbers.iter().collect();
-    kinds.sort_unstable_by_key(|(_, number)| **number);
-    kinds.into_iter().map(|(kind, _)| kind).collect()
 }
 
 impl Visit {
@@ -527,17 +528,18 @@ mod tests {
     }
 
     #[test]
-    fn appending_numbers_kinds_anew_and_a_bound_holds() {
-        let of = |name: &[u8]| {
+    fn appending_joins_kinds_and_a_bound_holds() {
+        let of = |name: &[u8], first| {
             let mut connection = tls(1);
+            connection.tally.first = at(first);
             connection.facts.hello.as_mut().unwrap().sni = HostName::parse(name);
             let mut ledger = Ledger::default();
             assert!(ledger.fold(&connection.ended()));
             ledger
         };
-        let mut whole = of(b"a.example");
-        whole.append(of(b"b.example"));
-        whole.append(of(b"a.example"));
+        let mut whole = of(b"a.example", 1);
+        whole.append(of(b"b.example", 2));
+        whole.append(of(b"a.example", 3));
         let counts = |ledger: &Ledger| {
             let (kinds, _) = ledger.clone().conclude();
             kinds
@@ -550,8 +552,8 @@ mod tests {
         assert_eq!(whole.len(), 2);
         // One of which nothing is left is no kind any more.
         assert_eq!(whole.truncate(1), 1);
-        assert_eq!(whole.numbers.len(), 1);
-        whole.append(of(b"c.example"));
+        assert_eq!(whole.kinds().count(), 1);
+        whole.append(of(b"c.example", 4));
         assert_eq!(counts(&whole), [("a.example".into(), 1), ("c.example".into(), 1)]);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     names::{Knowledge, Recall},
     scan::{
         ANSWER_WAIT, CUT, Connection, Kind, RETRY_WINDOW, SIDE_BY_SIDE, TRY_GAP, Visit,
-        ledger::{Ledger, by_number, granted, higher_port},
+        ledger::{Ledger, granted, higher_port},
     },
 };
 
@@ -89,10 +89,10 @@ impl Ledger {
             let wanted = tokens.into_iter().filter(|token| troubles.times.contains_key(token));
             wanted.for_each(|token| found.extend(token, &[time]));
         };
-        let kinds = by_number(&self.numbers);
-        for (number, visit) in &self.visits {
-            let kind = kinds[*number as usize];
-            note(tokens_of_visit(kind, visit, names), visit.began(kind).time);
+        for (kind, visits) in self.kinds() {
+            for visit in visits {
+                note(tokens_of_visit(kind, visit, names), visit.began(kind).time);
+            }
         }
         for connection in self.apart.iter().filter(|connection| may_have_succeeded(connection)) {
             note(tokens(connection, names), connection.tally.first.time);
@@ -101,32 +101,26 @@ impl Ledger {
     }
 
     fn thin_visits(&mut self, names: &Recall<'_>, troubles: &Moments, before: Timestamp) {
-        let numbered = by_number(&self.numbers);
-        let kind = |number: u32| numbered[number as usize];
-        self.visits.sort_unstable_by(|(a, x), (b, y)| {
-            let whose =
-                |number, one: &Visit| (number, whose(one.client, kind(number).is_client_known));
-            whose(*a, x)
-                .cmp(&whose(*b, y))
-                .then_with(|| (x.began(kind(*a)), x).cmp(&(y.began(kind(*b)), y)))
-        });
-        self.visits.dedup_by(|(number, next), (other, kept)| {
-            let kind = kind(*number);
+        self.change(|kind, visits| {
             let whose = |one: &Visit| whose(one.client, kind.is_client_known);
-            let same = number == other && whose(next) == whose(kept);
-            if !same || next.last.time >= before {
-                return false;
-            }
-            let (began, begins) = (kept.began(kind).time, next.began(kind).time);
-            // Those of which DNS says the same are about the same.
-            let alike = told(kind, kept, names) == told(kind, next, names);
-            if !alike || troubles.any(&tokens_of_visit(kind, next, names), began, begins) {
-                return false;
-            }
-            kept.repeats.add(next.repeats, begins.since(kept.last.time));
-            kept.last = kept.last.max(next.last);
-            kept.bytes.iter_mut().zip(next.bytes).for_each(|(sum, more)| *sum += more);
-            true
+            visits.sort_unstable_by(|a, b| {
+                (whose(a), a.began(kind), a).cmp(&(whose(b), b.began(kind), b))
+            });
+            visits.dedup_by(|next, kept| {
+                if whose(next) != whose(kept) || next.last.time >= before {
+                    return false;
+                }
+                let (began, begins) = (kept.began(kind).time, next.began(kind).time);
+                // Those of which DNS says the same are about the same.
+                let alike = told(kind, kept, names) == told(kind, next, names);
+                if !alike || troubles.any(&tokens_of_visit(kind, next, names), began, begins) {
+                    return false;
+                }
+                kept.repeats.add(next.repeats, begins.since(kept.last.time));
+                kept.last = kept.last.max(next.last);
+                kept.bytes.iter_mut().zip(next.bytes).for_each(|(sum, more)| *sum += more);
+                true
+            });
         });
     }
 
