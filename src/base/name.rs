@@ -1,4 +1,4 @@
-use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+use std::{borrow::Borrow, cmp::Ordering, fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 /// Holds only bytes that a name in the field really uses (RFC 1123 section 2.1 plus `_`, which
 /// service names need), in labels of 1 to 63 octets, 253 octets in all. Never an address literal.
 /// Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct HostName(Arc<str>);
 
 impl HostName {
@@ -85,6 +85,22 @@ impl Deref for HostName {
 impl Borrow<str> for HostName {
     fn borrow(&self) -> &str {
         &self.0
+    }
+}
+
+/// Mostly it is the very same text, which needn't be read.
+impl Ord for HostName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match Arc::ptr_eq(&self.0, &other.0) {
+            true => Ordering::Equal,
+            false => self.0.cmp(&other.0),
+        }
+    }
+}
+
+impl PartialOrd for HostName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -21,12 +21,10 @@ pub struct ProxyHeader {
 /// Reads the PROXY header at the start of `prefix`.
 pub fn proxy_header(prefix: &[u8]) -> Probe<ProxyHeader> {
     let starts = |with: &[u8]| prefix.starts_with(with) || with.starts_with(prefix);
-    if starts(V2_SIGNATURE) {
-        version_2(prefix)
-    } else if starts(b"PROXY ") {
-        version_1(prefix)
-    } else {
-        Probe::Not
+    match prefix.first() {
+        None | Some(b'\r') if starts(V2_SIGNATURE) => version_2(prefix),
+        Some(b'P') if starts(b"PROXY ") => version_1(prefix),
+        _ => Probe::Not,
     }
 }
 

@@ -74,14 +74,14 @@ impl TlsTalk {
     /// Reads on. Gives the bytes that are done with.
     pub(super) fn step(&mut self, views: Views<'_>, facts: &mut Facts) -> [usize; 2] {
         let (ask, answer) = directions(views, self.client);
-        while !self.ask_done {
+        while !self.ask_done && !ask.bytes.is_empty() {
             match self.ask.read(ask.bytes) {
                 Probe::Found(seen) => self.asked(&seen, ask, facts),
                 Probe::More(_) => break,
                 Probe::Not => self.ask_done = true,
             }
         }
-        while !self.answer_done {
+        while !self.answer_done && !answer.bytes.is_empty() {
             match self.answer.read(answer.bytes) {
                 Probe::Found(seen) => self.answered(seen, answer, facts),
                 Probe::More(_) => break,

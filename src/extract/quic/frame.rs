@@ -32,11 +32,15 @@ pub(in crate::extract) fn frames(payload: &[u8]) -> impl Iterator<Item = Frame<'
 /// What follows PADDING and PING. Some hundred bytes of PADDING are common: most of them are passed
 /// over many at a time.
 fn skip_padding(payload: &[u8]) -> Option<&[u8]> {
-    const RUN: usize = 32;
-    let is_padding = |run: &&[u8]| run.iter().fold(0, |all, kind| all | kind) <= 1;
-    let runs = payload.chunks_exact(RUN).take_while(is_padding).count();
-    let rest = &payload[runs * RUN..];
+    let rest = skip_runs::<16>(skip_runs::<128>(payload));
     rest.iter().position(|kind| *kind > 1).map(|start| &rest[start..])
+}
+
+/// What follows whole runs of PADDING and PING.
+fn skip_runs<const RUN: usize>(payload: &[u8]) -> &[u8] {
+    let is_padding = |run: &&[u8; RUN]| run.iter().fold(0, |all, kind| all | kind) <= 1;
+    let runs = payload.as_chunks::<RUN>().0.iter().take_while(is_padding).count();
+    &payload[runs * RUN..]
 }
 
 fn frame<'a>(cursor: &mut Cursor<'a>) -> Option<Frame<'a>> {
