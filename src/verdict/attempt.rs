@@ -199,9 +199,11 @@ impl<'c> Part<'c> {
 /// True when there were more connections than could be kept. The success that would decide may be
 /// among those that weren't.
 fn is_incomplete(census: &Census) -> bool {
-    let cut_short = census.connections.iter().filter(|connection| connection.evicted);
-    let cut_short: u64 = cut_short.map(|one| u64::from(one.repeats.connections)).sum();
-    census.counters.evicted > cut_short
+    let cut_short = || {
+        let cut_short = census.connections.iter().filter(|connection| connection.evicted);
+        cut_short.map(|one| u64::from(one.repeats.connections)).sum()
+    };
+    census.counters.evicted > 0 && census.counters.evicted > cut_short()
 }
 
 /// After the last packet of a connection, an answer may come for so long.

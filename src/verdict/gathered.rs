@@ -49,16 +49,19 @@ impl<'g, 'a> Gathered<'g, 'a> {
     }
 
     pub(super) fn verdict(self) -> Verdict {
-        let any = |fits: fn(&Attempt<'a>) -> bool| self.attempts().any(fits);
-        let reached = any(Attempt::is_reached);
-        let blocked = any(|attempt| attempt.is_blocked() && !attempt.made_good);
-        let made_good = any(|attempt| attempt.made_good);
+        let (mut reached, mut blocked, mut made_good, mut doubted) = (false, false, false, false);
+        for attempt in self.attempts() {
+            reached |= attempt.is_reached();
+            made_good |= attempt.made_good;
+            if attempt.is_blocked() {
+                blocked |= !attempt.made_good;
+                doubted |= attempt.reason().is_some();
+            }
+        }
         match (reached, blocked) {
             (true, true) => Verdict::Degraded,
             (true, false) => Verdict::Reachable,
-            (false, true) if any(|attempt| attempt.is_blocked() && attempt.reason().is_some()) => {
-                Verdict::Inconclusive
-            }
+            (false, true) if doubted => Verdict::Inconclusive,
             (false, true) => Verdict::Blocked,
             (false, false) if made_good => Verdict::Degraded,
             (false, false) if self.0.is_empty() => Verdict::NotExercised,
@@ -89,11 +92,11 @@ impl<'g, 'a> Gathered<'g, 'a> {
     }
 
     pub(super) fn evidence(self, verdict: Verdict) -> Vec<Evidence> {
-        let mut shown = Vec::new();
+        let mut shown = Vec::with_capacity(MAX_EVIDENCE);
         let mut show = |attempts| {
-            for Earliest { attempt, place, .. } in earliest(attempts).into_iter().flatten() {
+            for Earliest { attempt, place, .. } in earliest(attempts).iter().flatten() {
                 let outcome = attempt.result.outcome;
-                shown.extend(attempt.proofs(place).map(|proof| Evidence::new(outcome, proof)));
+                shown.extend(attempt.proofs(*place).map(|proof| Evidence::new(outcome, proof)));
             }
         };
         // What fails is worth a look also where something else succeeded, or may have.
