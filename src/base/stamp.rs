@@ -52,6 +52,7 @@ impl Timestamp {
     }
 
     /// `self` plus a duration; saturates.
+    #[inline]
     pub fn plus(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))

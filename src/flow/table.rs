@@ -1,9 +1,12 @@
-use std::{collections::VecDeque, hash::BuildHasher};
+use std::{collections::VecDeque, hash::BuildHasher, time::Duration};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::{base::prefetch, flow::FlowKey};
+use crate::{
+    base::{Timestamp, prefetch},
+    flow::FlowKey,
+};
 
 /// Where an entry of a [`Table`] is. Stays the same while the entry lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,18 @@ pub struct Table<V> {
     hasher: RandomState,
     capacity: usize,
     cursor: usize,
+    rest: Rest,
+}
+
+/// When looking for flows that are over may be worthwhile again.
+#[derive(Default)]
+struct Rest {
+    /// Before this, none is over.
+    until: Timestamp,
+    /// The same after this round, by those that were looked at in it.
+    next: Timestamp,
+    /// Places that this round has yet to look at: the first ones.
+    left: usize,
 }
 
 impl<V> Table<V> {
@@ -74,6 +89,7 @@ impl<V> Table<V> {
             hasher,
             capacity: capacity.clamp(1, u32::MAX as usize),
             cursor: 0,
+            rest: Rest::default(),
         }
     }
 
@@ -184,6 +200,45 @@ impl<V> Table<V> {
             }
         }
         None
+    }
+
+    /// Looks at `steps` places, of all in turn, for a flow that is over at `now`, by the time that `end`
+    /// tells. Looks at none while none can be over.
+    ///
+    /// What is new or changes must last for `least` from then on, and `now` not go back; else
+    /// [`Table::look_again`].
+    pub fn sweep_over(
+        &mut self,
+        steps: usize,
+        now: Timestamp,
+        least: Duration,
+        end: impl Fn(&V) -> Timestamp,
+    ) -> Option<Slot> {
+        if now <= self.rest.until {
+            return None;
+        }
+        for _ in 0..steps {
+            if self.rest.left == 0 {
+                let (until, next) = (self.rest.next, now.plus(least));
+                self.rest = Rest { until, next, left: self.slab.len };
+                if now <= until || self.slab.len == 0 {
+                    return None;
+                }
+            }
+            self.rest.left -= 1;
+            let slot = Slot(self.rest.left as u32);
+            let Some(end) = self.get(slot).map(&end) else { continue };
+            if end < now {
+                return Some(slot);
+            }
+            self.rest.next = self.rest.next.min(end);
+        }
+        None
+    }
+
+    /// Flows may be over earlier than was told.
+    pub fn look_again(&mut self) {
+        self.rest = Rest::default();
     }
 
     /// Looks at the next `steps` places of the same walk and gives the entry of the most weight, or
@@ -325,6 +380,39 @@ mod tests {
             left.sort();
             want.sort();
             prop_assert_eq!(left, want);
+        }
+    }
+
+    proptest! {
+        /// Time goes on, flows begin, go on and end: of those that are over, none stays for long.
+        #[test]
+        fn who_is_over_is_found(steps in prop::collection::vec((0u16..30, 0u64..40), 0..300)) {
+            const LEAST: u64 = 50;
+            let at = Timestamp::from_nanos;
+            let (mut table, mut now) = (Table::new(100), 1000);
+            for (port, later) in steps {
+                now += later;
+                let sweep = |table: &mut Table<u64>| {
+                    table.sweep_over(4, at(now), Duration::from_nanos(LEAST), |end| at(*end))
+                };
+                while let Some(slot) = sweep(&mut table) {
+                    prop_assert!(table.remove(slot).unwrap().1 < now);
+                }
+                let (key, end) = (key(port), now + LEAST + u64::from(port) % 3);
+                let hash = table.hash(&key);
+                match table.find(&key, hash) {
+                    Some(slot) => *table.get_mut(slot).unwrap() = end,
+                    None => drop(table.insert(key, hash, end)),
+                }
+            }
+            // A round is over after so many, and then the next one.
+            for _ in 0..30 {
+                let least = Duration::from_nanos(LEAST);
+                while let Some(slot) = table.sweep_over(4, at(now + 60), least, |end| at(*end)) {
+                    table.remove(slot);
+                }
+            }
+            prop_assert!(table.is_empty(), "{:?}", table.entries().collect::<Vec<_>>());
         }
     }
 

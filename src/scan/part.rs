@@ -33,6 +33,9 @@ const fn over_limit(transport: Transport) -> Duration {
     idle_limit(transport).saturating_add(MARGIN)
 }
 
+/// How long after its last packet any connection goes on by the capture's clock.
+pub(super) const LEAST_OVER: Duration = over_limit(Transport::Udp);
+
 /// Who opened a TCP connection, and with which initial sequence number: what tells two connections
 /// on one tuple apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +174,7 @@ impl Part {
         opening: Option<Opening>,
     ) -> Option<Boundary> {
         let is_idle = time.is_beyond(self.last, idle_limit(self.transport));
-        if is_idle || self.is_over(clock) {
+        if is_idle || clock > self.over() {
             return Some(Boundary::Idle);
         }
         let opening = opening?;
@@ -188,9 +191,9 @@ impl Part {
         mine.packets == 0 && theirs.packets > 0 && theirs.packets == u64::from(theirs.syn_ack.count)
     }
 
-    /// True when the connection is over by the clock, for want of packets, whatever still comes.
-    pub(super) fn is_over(&self, clock: Timestamp) -> bool {
-        clock.is_beyond(self.last.max(self.clock), over_limit(self.transport))
+    /// The connection is over when the clock is beyond this, for want of packets, whatever still comes.
+    pub(super) fn over(&self) -> Timestamp {
+        self.last.max(self.clock).plus(over_limit(self.transport))
     }
 
     /// The clock was set back to a time: by it, nothing was seen later.

@@ -10,7 +10,7 @@ use crate::{
         delivery::{Delivery, What},
         heard::Heard,
         held::{Held, Kept},
-        part::{Beginning, Boundary, Opening, Part},
+        part::{Beginning, Boundary, LEAST_OVER, Opening, Part},
     },
     source::Frame,
 };
@@ -206,6 +206,7 @@ impl Scanner {
     pub fn heed_clock(&mut self, latest: Timestamp) {
         if self.partial.clock.heed(latest) {
             self.table.values_mut().for_each(|part| part.set_back(latest));
+            self.table.look_again();
         }
     }
 
@@ -352,6 +353,7 @@ impl<S: Sink> Seam<'_, S> {
 fn put(table: &mut Table<Part>, key: FlowKey, hash: KeyHash, part: Part) -> Slot {
     let is_finished = part.is_finished();
     let slot = table.insert(key, hash, part);
+    table.look_again();
     if is_finished {
         table.retire(slot);
     }
@@ -508,7 +510,7 @@ impl Step<'_> {
 
     /// Ends idle flows a few at a time; when the table is full, drops one.
     fn make_room<S: Sink>(&mut self, clock: Timestamp, sink: &mut S) {
-        while let Some(slot) = self.table.sweep(SWEEP, |part| part.is_over(clock)) {
+        while let Some(slot) = self.table.sweep_over(SWEEP, clock, LEAST_OVER, Part::over) {
             self.close(slot, Boundary::Idle, sink);
         }
         while self.table.is_full() {
