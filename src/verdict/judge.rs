@@ -58,6 +58,7 @@ pub fn judge_with(
         unnamed_flows,
         inbound_flows: parts.iter().map(|part| part.inbound_flows).sum(),
     };
+    // To free so many takes as long as some of the steps before.
     in_parallel(parts, threads, || drop);
     findings
 }
