@@ -15,7 +15,7 @@ use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
 use serde::{Deserialize, Serialize};
 
 /// The first line. Another version can't be read.
-const FORM: &str = "egress-auditor/partial/2\n";
+const FORM: &str = "egress-auditor/partial/3\n";
 
 /// Unpacked, a file that is longer isn't one of ours.
 const MAX_LEN: u64 = 1 << 30;

@@ -190,12 +190,11 @@ impl<V> Table<V> {
         }
     }
 
-    /// Looks at the next `steps` places of an endless walk and gives the first entry that
-    /// `condemned` picks, if any. Repeated calls visit every entry.
-    pub fn sweep(&mut self, steps: usize, condemned: impl Fn(&V) -> bool) -> Option<Slot> {
-        for _ in 0..steps.min(self.slab.len) {
+    /// The next flow of an endless walk, if there is any. Repeated calls visit every one.
+    pub fn next_in_walk(&mut self) -> Option<Slot> {
+        for _ in 0..self.slab.len {
             let slot = self.step();
-            if self.get(slot).is_some_and(&condemned) {
+            if self.get(slot).is_some() {
                 return Some(slot);
             }
         }
@@ -241,7 +240,7 @@ impl<V> Table<V> {
         self.rest = Rest::default();
     }
 
-    /// Looks at the next `steps` places of the same walk and gives the entry of the most weight, or
+    /// Looks at the next `steps` places of the endless walk and gives the entry of the most weight, or
     /// the first that weighs `enough`; none that weighs nothing.
     pub fn heaviest(
         &mut self,
@@ -417,15 +416,17 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_reaches_every_entry() {
+    fn the_walk_reaches_every_entry() {
         let mut table = Table::new(10);
         for n in 0..7 {
             table.insert(key(n), table.hash(&key(n)), n);
         }
-        let slot = table.sweep(7, |&n| n == 5).unwrap();
-        assert_eq!(table.remove(slot), Some((key(5), 5)));
-        assert_eq!(table.sweep(7, |&n| n == 5), None);
-        assert!(!table.is_full());
+        let mut left: Vec<_> = (0..7).collect();
+        while let Some(slot) = table.next_in_walk() {
+            let (_, n) = table.remove(slot).unwrap();
+            left.retain(|other| *other != n);
+        }
+        assert!(left.is_empty() && table.is_empty());
     }
 
     #[test]

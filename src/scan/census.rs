@@ -23,7 +23,7 @@ pub struct Census {
 
 impl Census {
     /// One of what several told, each of other connections of one capture. It knows at most that many
-    /// lookups.
+    /// lookups; of connections, their bounds together.
     pub(super) fn of_all(all: Vec<Self>, lookups: usize) -> Self {
         if all.len() <= 1 {
             return all.into_iter().next().unwrap_or_default();

@@ -144,7 +144,8 @@ impl Ledger {
         also + self.keep_first(left)
     }
 
-    /// Forgets all but so many of the folded ones, and tells how many those are.
+    /// Forgets all but so many of the folded ones, at most, and tells how many those are: of some that
+    /// began at once, as files of several hosts may show them, all.
     #[cold]
     fn keep_first(&mut self, count: usize) -> u64 {
         let mut began: Vec<_> = self.kinds.values().flatten().map(|visit| visit.first).collect();

@@ -139,7 +139,7 @@ impl Scanner {
                 }
                 let hash = table.hash(&delivery.key);
                 let clock = partial.clock.tick(frame.stamp.time);
-                let step = Step { table, partial, limits };
+                let step = Step { table, partial };
                 step.deliver(&delivery, payload, Route { hash, likely: None, clock }, sink);
             }
             Err(Undecoded::FragmentUnplaced) => self.hold(frame, sink),
@@ -170,8 +170,8 @@ impl Scanner {
         route: Route,
         sink: &mut impl Sink,
     ) {
-        let Self { table, partial, limits, .. } = self;
-        Step { table, partial, limits }.deliver(delivery, payload, route, sink);
+        let Self { table, partial, .. } = self;
+        Step { table, partial }.deliver(delivery, payload, route, sink);
     }
 
     /// Goes on after a stretch. What it holds stays with it.
@@ -314,7 +314,7 @@ impl<S: Sink> Seam<'_, S> {
     /// Puts a part of the later stretch behind what is open of its flow, as the same connection or
     /// as the next one; ends it when it has ended.
     fn splice(&mut self, key: FlowKey, mut part: Part, end: Option<Boundary>) {
-        let Scanner { table, partial, limits, .. } = &mut *self.scanner;
+        let Scanner { table, partial, .. } = &mut *self.scanner;
         partial.weigh(0, part.payload());
         let (hash, clock) = (table.hash(&key), partial.clock.now());
         if let Some(slot) = table.find(&key, hash)
@@ -324,7 +324,8 @@ impl<S: Sink> Seam<'_, S> {
                 let before = current.payload() + part.payload();
                 current.join(&key, part, &mut partial.out(self.sink));
                 partial.weigh(before, current.payload());
-                let mut step = Step { table, partial, limits };
+                table.look_again();
+                let mut step = Step { table, partial };
                 match end {
                     Some(end) => step.close(slot, end, self.sink),
                     None => step.shed(slot, self.sink),
@@ -334,16 +335,16 @@ impl<S: Sink> Seam<'_, S> {
             if boundary == Boundary::Idle || !current.leaves_open() {
                 settle(partial, &key, &mut part, self.sink);
             }
-            Step { table, partial, limits }.close(slot, boundary, self.sink);
+            Step { table, partial }.close(slot, boundary, self.sink);
         } else if partial.place == Place::Beginning {
             settle(partial, &key, &mut part, self.sink);
         }
         match end {
             Some(end) => partial.ended(key, &mut part, Some(end), self.sink),
             None => {
-                Step { table, partial, limits }.make_room(clock, self.sink);
+                Step { table, partial }.make_room(clock, self.sink);
                 let slot = put(table, key, hash, part);
-                Step { table, partial, limits }.shed(slot, self.sink);
+                Step { table, partial }.shed(slot, self.sink);
             }
         }
     }
@@ -382,7 +383,6 @@ pub(super) struct Route {
 struct Step<'s> {
     table: &'s mut Table<Part>,
     partial: &'s mut Partial,
-    limits: &'s Limits,
 }
 
 impl Step<'_> {
@@ -514,11 +514,8 @@ impl Step<'_> {
             self.close(slot, Boundary::Idle, sink);
         }
         while self.table.is_full() {
-            let slot = self
-                .table
-                .next_retired(Part::is_finished)
-                .or_else(|| self.table.sweep(1, |_| true))
-                .or_else(|| self.table.sweep(self.limits.flows, |_| true));
+            let slot =
+                self.table.next_retired(Part::is_finished).or_else(|| self.table.next_in_walk());
             let Some((key, part)) = slot.and_then(|slot| self.table.remove(slot)) else { return };
             self.partial.evict(key, part, sink);
         }

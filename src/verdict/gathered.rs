@@ -131,12 +131,12 @@ fn earliest<'a>(
     // Each has a try that is before all of later attempts.
     for attempt in attempts.take(MAX_EVIDENCE) {
         for (place, tried) in attempt.tries().take(MAX_EVIDENCE).enumerate() {
-            let mut next = Some(Earliest { began: (tried.first, tried.client), attempt, place });
-            for slot in &mut earliest {
-                let Some(moved) = &next else { break };
-                if slot.as_ref().is_none_or(|one| moved.began < one.began) {
-                    std::mem::swap(slot, &mut next);
-                }
+            let next = Earliest { began: (tried.first, tried.client), attempt, place };
+            let is_later =
+                |one: &Option<Earliest<'_>>| one.is_none_or(|one| next.began < one.began);
+            if let Some(at) = earliest.iter().position(is_later) {
+                earliest[at..].rotate_right(1);
+                earliest[at] = Some(next);
             }
         }
     }

@@ -97,7 +97,8 @@ impl<'r, 'c> Repeated<'r, 'c> {
         self.naming.candidates(client, server, visit.first.time)
     }
 
-    /// What [`Viewpoint::attempts`] makes of it, as far as it depends on what a visit tells.
+    /// What [`Viewpoint::attempts`] makes of it, as far as it depends on what a visit tells: the same
+    /// decisions in the same order.
     fn attempt(&self, visit: &Visit, candidates: Candidates) -> Attempt<'static> {
         let Self { kind, viewpoint, .. } = *self;
         let Visit { first, last, client, bytes: [out, inward], repeats, .. } = *visit;

@@ -91,7 +91,7 @@ impl Conversation {
 
     /// Reads on. Gives the bytes that are done with from the front of each direction, which may be
     /// more than there are; call again until it's none, or until it [has read
-    /// all](Self::has_read_all).
+    /// all](Self::has_read_all) and there is nothing behind a gap that this filled.
     pub fn step(
         &mut self,
         views: Views<'_>,
@@ -180,7 +180,7 @@ impl Conversation {
                 Probe::Not => {}
             }
         }
-        // No other protocol has a side that begins so.
+        // No other protocol could be told from so few bytes.
         if is_tls {
             return [0, 0];
         }
