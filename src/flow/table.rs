@@ -237,7 +237,8 @@ impl<V> Table<V> {
 
     /// Flows may be over earlier than was told.
     pub fn look_again(&mut self) {
-        self.rest = Rest::default();
+        // The round goes on where it is.
+        (self.rest.until, self.rest.next) = Default::default();
     }
 
     /// Looks at the next `steps` places of the endless walk and gives the entry of the most weight, or
