@@ -78,6 +78,14 @@ pub(super) fn decode(packed: impl BufRead) -> Result<Saved, Unusable> {
     first.map_err(|error| damaged(&error.to_string()))?;
     if form != FORM.as_bytes() {
         let begins = String::from_utf8_lossy(&form);
+        if begins.starts_with("egress-auditor/partial/") {
+            let what = format!(
+                "another version of egress-auditor wrote it ({}, not {}): make it anew with this one",
+                begins.trim_end(),
+                FORM.trim_end()
+            );
+            return Err(Unusable::Damaged(what));
+        }
         return Err(damaged(&format!("it begins with {begins:?} and not with {FORM:?}")));
     }
     let mut data = Vec::new();
@@ -273,6 +281,9 @@ mod tests {
         let mut damaged = whole.clone();
         damaged[whole.len() / 2] ^= 1;
         assert!(decode(&damaged[..]).is_err());
+        let older = packed(b"egress-auditor/partial/1\nwhatever");
+        let error = decode(&older[..]).err().unwrap().to_string();
+        assert!(error.contains("another version") && error.contains("partial/1"), "{error}");
         for bytes in [packed(b""), packed(b"hello"), packed(FORM.as_bytes()), b"\x1f\x8b".to_vec()]
         {
             assert!(decode(&bytes[..]).is_err());
