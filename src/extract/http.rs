@@ -127,11 +127,7 @@ pub fn request(prefix: &[u8]) -> Probe<Request> {
 
 /// As [`request`], without reading what it finds.
 pub(super) fn is_request(prefix: &[u8]) -> Probe<()> {
-    match request_head(prefix, 0) {
-        Probe::Found(_) => Probe::Found(()),
-        Probe::More(len) => Probe::More(len),
-        Probe::Not => Probe::Not,
-    }
+    request_head(prefix, 0).map(drop)
 }
 
 /// Reads a request head that was cut by the end of the connection or by a gap.
@@ -184,11 +180,7 @@ impl Request {
 
 /// [`request`], knowing that no head ends before `scanned`.
 fn request_after(prefix: &[u8], scanned: usize) -> Probe<Request> {
-    match request_head(prefix, scanned) {
-        Probe::Found(head) => Probe::Found(read_request(&head)),
-        Probe::More(len) => Probe::More(len),
-        Probe::Not => Probe::Not,
-    }
+    request_head(prefix, scanned).map(|head| read_request(&head))
 }
 
 /// The head that [`request_after`] reads.

@@ -29,3 +29,14 @@ pub enum Probe<T> {
     /// It is something else, now and for any continuation.
     Not,
 }
+
+impl<T> Probe<T> {
+    /// With what is made of what was found.
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Probe<U> {
+        match self {
+            Self::Found(found) => Probe::Found(f(found)),
+            Self::More(len) => Probe::More(len),
+            Self::Not => Probe::Not,
+        }
+    }
+}

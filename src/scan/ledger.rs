@@ -101,12 +101,8 @@ impl Ledger {
     /// Takes a connection that went well, folded; false for any other one, which is to be kept.
     pub(super) fn fold(&mut self, connection: &Ended<'_>) -> bool {
         let Some((kind, visit)) = Visit::of(connection) else { return false };
-        let visits = self.kinds.entry(kind).or_default();
-        if visits.is_empty() {
-            // Most kinds have no second one.
-            visits.reserve_exact(1);
-        }
-        visits.push(visit);
+        // Most kinds have no second one.
+        self.kinds.entry(kind).or_insert_with(|| Vec::with_capacity(1)).push(visit);
         self.folded += 1;
         true
     }

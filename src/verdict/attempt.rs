@@ -287,6 +287,18 @@ impl<'v> Viewpoint<'v> {
         Flow { connection, client, contact, conduct, naming }
     }
 
+    /// True when a client, whose DNS is visible by then, gave a name that isn't among those that DNS makes
+    /// possible.
+    pub(super) fn is_uncorroborated(
+        &self,
+        name: &HostName,
+        candidates: &[HostName],
+        client: IpAddr,
+        at: Timestamp,
+    ) -> bool {
+        candidates.binary_search(name).is_err() && self.census.names.is_visible(client, at)
+    }
+
     /// What the capture could show of a client between two times.
     fn watch(&self, client: IpAddr, first: Timestamp, last: Timestamp) -> Watch {
         let one_sided = self.hearing.is_deaf(client);

@@ -130,9 +130,9 @@ impl Contact<'_> {
     /// Flags a name that the client, whose DNS is visible, never resolved to this address.
     fn corroborate(&self, attempt: &mut Attempt<'_>) {
         let Some(name) = &attempt.name else { return };
-        let told = attempt.candidates.binary_search(name).is_ok();
-        let is_visible = || self.viewpoint.census.names.is_visible(self.client, self.first.time);
-        if !told && !self.is_midstream && is_visible() {
+        let Self { viewpoint, client, first, is_midstream, .. } = *self;
+        let candidates = &attempt.candidates;
+        if !is_midstream && viewpoint.is_uncorroborated(name, candidates, client, first.time) {
             attempt.flags.add(Flag::NameUncorroborated);
         }
     }

@@ -140,15 +140,15 @@ impl<'r, 'c> Repeated<'r, 'c> {
     }
 
     fn traits(&self, visit: &Visit, candidates: &Candidates) -> Traits {
-        let Viewpoint { census, profile, each_client, .. } = self.viewpoint;
+        let Viewpoint { profile, each_client, .. } = self.viewpoint;
         let client = visit.client.addr();
         let roles = profile.roles.values().enumerate();
         let roles = roles.filter(|(_, nets)| holds(nets, client)).map(|(at, _)| at).collect();
         let (by_dns, is_uncorroborated) = match self.kind.name() {
             None => (Some((Arc::clone(&candidates.names), candidates.other_client)), false),
             Some(name) => {
-                let told = candidates.names.binary_search(name).is_ok();
-                (None, !told && census.names.is_visible(client, visit.first.time))
+                let (names, at) = (&candidates.names, visit.first.time);
+                (None, self.viewpoint.is_uncorroborated(name, names, client, at))
             }
         };
         Traits { by_dns, is_uncorroborated, roles, client: each_client.then_some(client) }

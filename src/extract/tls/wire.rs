@@ -131,20 +131,15 @@ pub(super) struct Extension<'a> {
 
 /// The extensions of a block, the last of which may be cut short.
 pub(super) fn extensions(block: &[u8]) -> impl Iterator<Item = Extension<'_>> {
-    let mut rest = block;
+    let mut cursor = Cursor(block);
     std::iter::from_fn(move || {
-        let ([k0, k1, l0, l1], there) = rest.split_first_chunk::<EXTENSION_HEADER>()?;
-        let len = usize::from(u16::from_be_bytes([*l0, *l1]));
-        let data = &there[..len.min(there.len())];
-        let (whole, after) = rest.split_at(EXTENSION_HEADER + data.len());
-        rest = after;
-        let kind = u16::from_be_bytes([*k0, *k1]);
-        Some(Extension { kind, whole, data, complete: data.len() == len })
+        let start = cursor.0;
+        let kind = cursor.u16()?;
+        let len = usize::from(cursor.u16()?);
+        let data = cursor.take_at_most(len);
+        Some(Extension { kind, whole: &start[..4 + data.len()], data, complete: data.len() == len })
     })
 }
-
-/// Bytes of an extension's header: type, length.
-const EXTENSION_HEADER: usize = 4;
 
 #[cfg(test)]
 mod tests {
