@@ -21,7 +21,7 @@ use crate::{
 /// unless tables are full: each thread has its part of the bounds.
 ///
 /// Each thread follows its own share of the connections. Who gets which packet is found out in turns:
-/// a thread with fewer than two batches in hand decodes the next frames, for all.
+/// a thread with fewer than eight batches in hand decodes the next frames, for all.
 pub struct Team {
     router: Router,
     scanners: Vec<Scanner>,
@@ -45,10 +45,11 @@ const BYTES: usize = 2 << 20;
 const AHEAD: usize = 8;
 
 /// Batches that a thread may lie behind.
-const BEHIND: usize = 4;
+const BEHIND: usize = 16;
 
-/// Batches that a thread has in hand before it would rather work on them than read more.
-const IN_HAND: usize = 2;
+/// Batches that a thread has in hand before it would rather work on them than read more: enough that
+/// it seldom waits, since to sleep and be woken takes as long as a batch.
+const IN_HAND: usize = 8;
 
 impl Team {
     /// One of that many threads, of 64 at most. `resolvers` are DNS servers on ports other than 53.
