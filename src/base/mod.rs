@@ -8,5 +8,5 @@ mod stamp;
 
 pub use name::HostName;
 pub use parallel::{both, in_parallel};
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_at};
 pub use stamp::{FrameId, Stamp, Timestamp};

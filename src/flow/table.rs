@@ -115,8 +115,20 @@ impl<V> Table<V> {
 
     /// Finds a flow by its key and that one's hash, where it probably is or elsewhere.
     #[inline(always)]
-    pub fn find_near(&self, key: &FlowKey, hash: KeyHash, likely: Option<Slot>) -> Option<Slot> {
-        likely.filter(|slot| self.is_at(slot.0, key)).or_else(|| self.find(key, hash))
+    pub fn find_near(
+        &mut self,
+        key: &FlowKey,
+        hash: KeyHash,
+        likely: Option<Slot>,
+    ) -> Option<(Slot, &mut V)> {
+        match likely {
+            // Two branches, so that the entry is looked up once.
+            Some(slot) if self.is_at(slot.0, key) => Some((slot, self.get_mut(slot)?)),
+            _ => {
+                let slot = self.find(key, hash)?;
+                Some((slot, self.get_mut(slot)?))
+            }
+        }
     }
 
     /// Finds a flow by its key and that one's hash.

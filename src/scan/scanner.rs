@@ -2,13 +2,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     base::{Stamp, Timestamp},
-    decode::{Body, Decoder, FragmentLimits, IcmpError, Tunnel, Undecoded},
+    decode::{Body, Decoder, FragmentLimits, IcmpError, Undecoded},
     extract::{Ends, Fact, Observation, QuotedFlow},
     flow::{Endpoint, FlowKey, KeyHash, Slot, Table},
     scan::{
         Census, Partial, Usage,
         delivery::{Delivery, What},
-        heard::Heard,
         held::{Held, Kept},
         part::{Beginning, Boundary, LEAST_OVER, Opening, Part},
     },
@@ -391,39 +390,30 @@ impl Step<'_> {
         let key = &delivery.key;
         match &delivery.what {
             What::Heard { heard, tunnel } => {
-                let slot = self.slot(key, route, heard.stamp, heard.opening(), sink);
-                self.hear(slot, key, (heard, payload), *tunnel, sink);
-            }
-            What::Error { seen, is_unreachable } => {
-                let slot = self.slot(key, route, seen.stamp, None, sink);
-                if let Some(part) = self.table.get_mut(slot) {
-                    part.icmp(seen, *is_unreachable);
+                let hear = |part: &mut Part, partial: &mut Partial, sink: &mut S| {
+                    part.tunnel = part.tunnel.or(*tunnel);
+                    let before = part.payload();
+                    let may_finish = heard.closes() && !part.is_finished();
+                    part.hear(key, heard, payload, &mut partial.out(sink));
+                    let after = part.payload();
+                    (may_finish && part.is_finished(), before, after)
+                };
+                let opening = heard.opening();
+                let told = self.connection(key, route, (heard.stamp, opening), sink, hear);
+                let Some((slot, (finishes, before, after))) = told else { return };
+                if finishes {
+                    self.table.retire(slot);
+                }
+                if before != after {
+                    self.partial.weigh(before, after);
+                    self.shed(slot, sink);
                 }
             }
-        }
-    }
-
-    #[inline(always)]
-    fn hear<S: Sink>(
-        &mut self,
-        slot: Slot,
-        key: &FlowKey,
-        (heard, payload): (&Heard, &[u8]),
-        tunnel: Option<Tunnel>,
-        sink: &mut S,
-    ) {
-        let Some(part) = self.table.get_mut(slot) else { return };
-        part.tunnel = part.tunnel.or(tunnel);
-        let before = part.payload();
-        let may_finish = heard.closes() && !part.is_finished();
-        part.hear(key, heard, payload, &mut self.partial.out(sink));
-        let after = part.payload();
-        if may_finish && part.is_finished() {
-            self.table.retire(slot);
-        }
-        if before != after {
-            self.partial.weigh(before, after);
-            self.shed(slot, sink);
+            What::Error { seen, is_unreachable } => {
+                self.connection(key, route, (seen.stamp, None), sink, |part, _, _| {
+                    part.icmp(seen, *is_unreachable);
+                });
+            }
         }
     }
 
@@ -450,28 +440,28 @@ impl Step<'_> {
         }
     }
 
-    /// The connection that a packet belongs to, begun here if need be.
+    /// Shows `f` the connection that a packet belongs to, begun here if need be; says where it is.
     #[inline(always)]
-    fn slot<S: Sink>(
+    fn connection<S: Sink, R>(
         &mut self,
         key: &FlowKey,
         route: Route,
-        stamp: Stamp,
-        opening: Option<Opening>,
+        (stamp, opening): (Stamp, Option<Opening>),
         sink: &mut S,
-    ) -> Slot {
+        f: impl FnOnce(&mut Part, &mut Partial, &mut S) -> R,
+    ) -> Option<(Slot, R)> {
         let Route { hash, likely, clock } = route;
         let mut before = None;
-        if let Some(slot) = self.table.find_near(key, hash, likely)
-            && let Some(part) = self.table.get_mut(slot)
-        {
+        if let Some((slot, part)) = self.table.find_near(key, hash, likely) {
             let Some(boundary) = part.boundary(stamp.time, clock, opening) else {
                 part.go_on(clock, opening);
-                return slot;
+                return Some((slot, f(part, self.partial, sink)));
             };
             before = Some((slot, boundary));
         }
-        self.begin(before, (key, hash), (stamp, clock), opening, sink)
+        let slot = self.begin(before, (key, hash), (stamp, clock), opening, sink);
+        let part = self.table.get_mut(slot)?;
+        Some((slot, f(part, self.partial, sink)))
     }
 
     /// Begins a connection, and ends the one before on the same tuple.

@@ -132,6 +132,7 @@ impl Turn<'_> {
     }
 
     /// Takes the next frame; breaks when it is the last of this turn.
+    #[inline(always)] // It's where each frame goes.
     pub fn frame(&mut self, frame: &Frame<'_>) -> ControlFlow<()> {
         self.router.frame(frame, self.batch);
         match self.batch.frames < BATCH && self.batch.bytes < BYTES {

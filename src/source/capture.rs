@@ -184,9 +184,6 @@ impl Capture {
     }
 }
 
-/// Frames between two updates of the progress.
-const PROGRESS_EVERY: u64 = 4096;
-
 /// Why reading ended early.
 enum Failure {
     Damage(Damage),
@@ -238,8 +235,6 @@ where
         tally.count(&frame);
         if records.offset() >= mapped.ahead {
             mapped.turn(records.offset());
-        }
-        if tally.frames.is_multiple_of(PROGRESS_EVERY) {
             progress.set(records.offset());
         }
         if on_frame(frame).is_break() {

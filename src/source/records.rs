@@ -4,7 +4,7 @@ use super::{
     format,
     pcapng::{self, Section},
 };
-use crate::base::{FrameId, Stamp, Timestamp, prefetch};
+use crate::base::{FrameId, Stamp, Timestamp, prefetch_at};
 
 /// What a capture's headers say about its records: byte order, time resolution, link types, and
 /// for pcapng the interfaces of the current section so far and what their statistics tell.
@@ -110,11 +110,7 @@ impl<'a> Records<'a> {
     pub(super) fn prefetch(&self, size: usize) {
         let next = self.cursor.offset as usize;
         for ahead in AHEAD {
-            let start = next.wrapping_add(size.wrapping_mul(ahead));
-            let Some(bytes) = self.bytes.get(start..).and_then(|rest| rest.get(..HEADERS)) else {
-                return;
-            };
-            prefetch(bytes);
+            prefetch_at(self.bytes, next.wrapping_add(size.wrapping_mul(ahead)), HEADERS);
         }
     }
 
