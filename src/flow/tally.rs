@@ -165,10 +165,10 @@ impl Tally {
         side.bytes = side.bytes.saturating_add(u64::from(payload_len));
     }
 
-    /// Notes an ICMP error about a packet. Only "unreachable" ones are kept.
-    pub fn icmp(&mut self, error: &IcmpSeen, is_unreachable: bool) {
+    /// Notes that a packet couldn't be delivered, as an ICMP error says.
+    pub fn unreachable(&mut self, error: &IcmpSeen) {
         self.touch(error.stamp);
-        if is_unreachable && self.icmp.as_ref().is_none_or(|seen| error.stamp < seen.stamp) {
+        if self.icmp.as_ref().is_none_or(|seen| error.stamp < seen.stamp) {
             self.icmp = Some(Box::new(*error));
         }
     }
@@ -208,8 +208,9 @@ impl Tally {
         side
     }
 
+    /// Notes that something was seen of it.
     #[inline(always)]
-    fn touch(&mut self, stamp: Stamp) {
+    pub fn touch(&mut self, stamp: Stamp) {
         widen(&mut self.first, &mut self.last, stamp);
     }
 }

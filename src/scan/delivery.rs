@@ -18,8 +18,10 @@ pub(super) struct Delivery {
 pub(super) enum What {
     /// One of its packets.
     Heard { heard: Heard, tunnel: Option<Tunnel> },
-    /// An ICMP error about one of its packets.
-    Error { seen: IcmpSeen, is_unreachable: bool },
+    /// One of its packets couldn't be delivered, as an ICMP error says.
+    Unreachable(IcmpSeen),
+    /// Another ICMP error about one of its packets, which came then.
+    Error(Stamp),
 }
 
 impl Delivery {
@@ -56,7 +58,10 @@ impl Delivery {
         let dst = Endpoint::new(quoted.dst, quoted.dst_port);
         let (key, about) = FlowKey::new(quoted.transport, src, dst);
         let IcmpError { v6, kind, code, .. } = error;
-        let seen = IcmpSeen { stamp, about, from, v6, kind, code };
-        Self { key, what: What::Error { seen, is_unreachable: error.is_unreachable() } }
+        let what = match error.is_unreachable() {
+            true => What::Unreachable(IcmpSeen { stamp, about, from, v6, kind, code }),
+            false => What::Error(stamp),
+        };
+        Self { key, what }
     }
 }

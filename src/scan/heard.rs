@@ -10,12 +10,12 @@ use crate::{
 pub(super) struct Heard {
     pub(super) from: Side,
     pub(super) stamp: Stamp,
-    /// The IPv4 identification; 0 for IPv6.
-    pub(super) ident: u16,
+    /// Equal for two copies of one packet. A retransmission has another IPv4 identification, or comes
+    /// later. Taken while headers and payload are at hand.
+    print: u32,
     pub(super) transport: Transport,
-    /// Of TCP; 0 for UDP, as the next two.
+    /// Of TCP; 0 for UDP, as the next one.
     seq: u32,
-    ack: u32,
     flags: TcpFlags,
     /// Payload bytes on the wire.
     pub(super) payload_len: u32,
@@ -24,16 +24,19 @@ pub(super) struct Heard {
 impl Heard {
     #[inline(always)]
     pub(super) fn tcp(from: Side, stamp: Stamp, packet: &Packet<'_>, tcp: &Tcp<'_>) -> Self {
-        let (ident, transport) = (packet.ident, Transport::Tcp);
         let Tcp { seq, ack, flags, payload_len, .. } = *tcp;
-        Self { from, stamp, ident, transport, seq, ack, flags, payload_len }
+        let words = [u64::from(seq) << 32 | u64::from(ack), u64::from(flags.0)];
+        let print = print(from, packet.ident, payload_len, words);
+        Self { from, stamp, print, transport: Transport::Tcp, seq, flags, payload_len }
     }
 
     #[inline(always)]
     pub(super) fn udp(from: Side, stamp: Stamp, packet: &Packet<'_>, udp: &Udp<'_>) -> Self {
-        let (ident, transport, payload_len) = (packet.ident, Transport::Udp, udp.payload_len);
-        let (seq, ack, flags) = (0, 0, TcpFlags::default());
-        Self { from, stamp, ident, transport, seq, ack, flags, payload_len }
+        let payload_len = udp.payload_len;
+        let words = [word(udp.payload, 0), word(udp.payload, 8)];
+        let print = print(from, packet.ident, payload_len, words);
+        let (seq, flags) = (0, TcpFlags::default());
+        Self { from, stamp, print, transport: Transport::Udp, seq, flags, payload_len }
     }
 
     /// What a segment says of how its connection was opened.
@@ -67,32 +70,28 @@ impl Heard {
     pub(super) fn payload_seq(&self) -> u32 {
         self.seq.wrapping_add(u32::from(self.flags.has(TcpFlags::SYN)))
     }
-
-    /// Equal for two copies of one packet. A retransmission has another identification, or comes
-    /// later.
-    #[inline(always)]
-    fn fingerprint(&self, bytes: &[u8]) -> u32 {
-        let base = u64::from(self.ident) << 32 | u64::from(self.payload_len);
-        let words = match self.transport {
-            Transport::Tcp => {
-                [u64::from(self.seq) << 32 | u64::from(self.ack), u64::from(self.flags.0)]
-            }
-            Transport::Udp => [word(bytes, 0), word(bytes, 8)],
-        };
-        let start = base ^ (self.from.index() as u64) << 63;
-        let hash = words.into_iter().fold(start, |hash, word| {
-            (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-        });
-        (hash >> 32) as u32
-    }
 }
 
+/// Of a packet: who sent it, its IPv4 identification (0 for IPv6), its length, and what else tells it from
+/// others.
+#[inline(always)]
+fn print(from: Side, ident: u16, payload_len: u32, words: [u64; 2]) -> u32 {
+    let base = u64::from(ident) << 32 | u64::from(payload_len);
+    let start = base ^ (from.index() as u64) << 63;
+    let hash = words.into_iter().fold(start, |hash, word| {
+        (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    });
+    (hash >> 32) as u32
+}
+
+#[inline(always)]
 fn word(bytes: &[u8], at: usize) -> u64 {
-    let mut word = [0; 8];
-    if let Some(rest) = bytes.get(at..) {
-        let len = rest.len().min(8);
-        word[..len].copy_from_slice(&rest[..len]);
+    let rest = bytes.get(at..).unwrap_or_default();
+    if let Some(word) = rest.first_chunk() {
+        return u64::from_le_bytes(*word);
     }
+    let mut word = [0; 8];
+    word[..rest.len()].copy_from_slice(rest);
     u64::from_le_bytes(word)
 }
 
@@ -120,8 +119,8 @@ impl Recent {
 
     /// True when the packet is a copy of a remembered one. Remembers it.
     #[inline(always)]
-    pub(super) fn is_copy(&mut self, heard: &Heard, bytes: &[u8]) -> bool {
-        let (print, time) = (heard.fingerprint(bytes), units(heard.stamp.time));
+    pub(super) fn is_copy(&mut self, heard: &Heard) -> bool {
+        let (print, time) = (heard.print, units(heard.stamp.time));
         // All are compared, several at once: that takes less time than to stop at the first.
         let is_known = self.prints.iter().fold(false, |any, known| any | (*known == print));
         let is_copy = is_known && self.was_just_heard(print, time);
@@ -137,8 +136,8 @@ impl Recent {
     }
 
     /// Remembers a packet whatever it is.
-    pub(super) fn note(&mut self, heard: &Heard, bytes: &[u8]) {
-        self.remember(heard.fingerprint(bytes), units(heard.stamp.time));
+    pub(super) fn note(&mut self, heard: &Heard) {
+        self.remember(heard.print, units(heard.stamp.time));
     }
 
     fn remember(&mut self, print: u32, time: u32) {

@@ -239,20 +239,28 @@ impl Part {
         if let Content::Tentative(log) = &mut self.content
             && log.early.len() < Recent::LEN
         {
-            self.recent.note(heard, payload);
+            self.recent.note(heard);
             log.hear(heard, if self.given_up { &[] } else { payload });
             return self.weigh();
         }
-        if !self.recent.is_copy(heard, payload) {
+        if !self.recent.is_copy(heard) {
             self.count(key, heard, payload, out);
         }
     }
 
-    /// Notes an ICMP error about a packet of this connection.
-    pub(super) fn icmp(&mut self, error: &IcmpSeen, is_unreachable: bool) {
+    /// Notes that a packet of this connection couldn't be delivered, as an ICMP error says.
+    pub(super) fn unreachable(&mut self, error: &IcmpSeen) {
         self.last = error.stamp.time;
         if !self.given_up {
-            self.tally.icmp(error, is_unreachable);
+            self.tally.unreachable(error);
+        }
+    }
+
+    /// Notes another ICMP error about a packet of this connection.
+    pub(super) fn error(&mut self, stamp: Stamp) {
+        self.last = stamp.time;
+        if !self.given_up {
+            self.tally.touch(stamp);
         }
     }
 

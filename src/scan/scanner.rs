@@ -409,10 +409,13 @@ impl Step<'_> {
                     self.shed(slot, sink);
                 }
             }
-            What::Error { seen, is_unreachable } => {
-                self.connection(key, route, (seen.stamp, None), sink, |part, _, _| {
-                    part.icmp(seen, *is_unreachable);
-                });
+            What::Unreachable(seen) => {
+                let note = |part: &mut Part, _: &mut Partial, _: &mut S| part.unreachable(seen);
+                self.connection(key, route, (seen.stamp, None), sink, note);
+            }
+            What::Error(stamp) => {
+                let note = |part: &mut Part, _: &mut Partial, _: &mut S| part.error(*stamp);
+                self.connection(key, route, (*stamp, None), sink, note);
             }
         }
     }
