@@ -6,7 +6,7 @@
 use std::{cell::RefCell, net::IpAddr, sync::Arc, time::Duration};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 
 use serde::{Deserialize, Serialize};
 
@@ -242,15 +242,18 @@ impl Knowledge {
     pub fn union(&mut self, other: Self) {
         self.shed += other.shed;
         for (key, lookup) in other.lookups {
-            if self.has_room(&key) {
-                self.lookups.entry(key).or_default().then(lookup);
+            let is_full = self.lookups.len() >= self.limit;
+            match self.lookups.entry(key) {
+                Entry::Occupied(mut known) => known.get_mut().then(lookup),
+                Entry::Vacant(_) if is_full => self.shed += 1,
+                Entry::Vacant(place) => drop(place.insert(lookup)),
             }
         }
         for (addr, bindings) in other.bindings {
-            for binding in bindings {
-                for &span in binding.spans() {
-                    self.bind(binding.client, &binding.name, addr, span);
-                }
+            let is_full = self.bindings.len() >= self.limit;
+            match self.bindings.entry(addr) {
+                Entry::Vacant(place) if !is_full => drop(place.insert(bindings)),
+                _ => self.bind_all(addr, &bindings),
             }
         }
         for (client, stamp) in other.clients {
@@ -270,6 +273,14 @@ impl Knowledge {
         let room = self.lookups.len() < self.limit || self.lookups.contains_key(key);
         self.shed += u64::from(!room);
         room
+    }
+
+    fn bind_all(&mut self, addr: IpAddr, bindings: &[Binding]) {
+        for binding in bindings {
+            for &span in binding.spans() {
+                self.bind(binding.client, &binding.name, addr, span);
+            }
+        }
     }
 
     fn bind(&mut self, client: IpAddr, name: &HostName, addr: IpAddr, span: Span) {
@@ -449,6 +460,12 @@ impl Binding {
     /// Adds a span, joining those that touch.
     fn add(&mut self, (mut from, mut until): Span) {
         if self.spans.is_empty() {
+            let (start, end) = self.first;
+            if from <= end && start <= until {
+                // Mostly it is asked for again while the answer holds.
+                self.first = (start.min(from), end.max(until));
+                return;
+            }
             self.spans.push(self.first);
         }
         self.spans.retain(|&(start, end)| {

@@ -3,7 +3,7 @@ use std::{mem::size_of, sync::LazyLock, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{Stamp, Timestamp},
+    base::{Stamp, Timestamp, prefetch},
     decode::{Transport, Tunnel},
     extract::Facts,
     flow::{BUDGET, FlowKey, IcmpSeen, Side, Tally},
@@ -369,6 +369,15 @@ impl Part {
         let (transport, clock) = (self.transport, self.clock);
         let nothing = Self::new(transport, Stamp::default(), clock, None, Beginning::Here);
         std::mem::replace(self, nothing)
+    }
+
+    /// Brings what [`Part::ended`] tells of into the cache.
+    pub(super) fn prefetch(&self) {
+        match &self.content {
+            Content::Told(facts) => prefetch(&**facts),
+            Content::Talking(talk) => prefetch(&**talk),
+            Content::Silent | Content::Tentative(_) => {}
+        }
     }
 
     /// Reads what is there of a message as at the end.

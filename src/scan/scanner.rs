@@ -298,7 +298,7 @@ impl Scanner {
             return self.finish().conclude(sink);
         }
         let Self { mut partial, table, .. } = self;
-        table.end(|key, part| partial.ended(key, part, None, sink));
+        table.end(Part::prefetch, |key, part| partial.ended(key, part, None, sink));
         partial.census()
     }
 }

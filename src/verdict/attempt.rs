@@ -9,7 +9,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use crate::{
-    base::{HostName, Stamp, Timestamp, in_parallel},
+    base::{HostName, Stamp, Timestamp, in_parallel, prefetch},
     catalog::{Profile, Proxy, holds},
     decode::Transport,
     extract::{Connect, Exchange},
@@ -154,6 +154,9 @@ pub(super) fn attempts_by_part<'c>(
     })
 }
 
+/// Kinds between a look for visits and their use.
+const AHEAD: usize = 8;
+
 /// A part of what a capture told: small enough that all threads get done at about the same time.
 enum Part<'c> {
     Connections(&'c [Box<Connection>]),
@@ -183,7 +186,10 @@ impl<'c> Part<'c> {
             }
             Self::Kinds(kinds) => {
                 found.all.reserve(kinds.len());
-                for (kind, visits) in kinds {
+                // Visits lie anywhere: they are fetched a little ahead.
+                let ahead = kinds.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
+                for ((kind, visits), next) in kinds.iter().zip(ahead) {
+                    next.iter().for_each(|(_, visits)| prefetch(&visits[..1]));
                     Repeated::new(kind, viewpoint, naming).attempts(visits, &mut found);
                 }
             }

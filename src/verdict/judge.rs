@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use crate::{
     allowlist::Policy,
-    base::{HostName, in_parallel},
+    base::{HostName, in_parallel, prefetch},
     catalog::{self, Hit, Site, SiteRule, TargetKind},
     decode::Transport,
     scan::Census,
@@ -112,6 +112,8 @@ struct Judged<'a> {
 impl<'a> Judged<'a> {
     fn new(batch: Batch<'a, '_>, site: &Site, policy: Option<&Policy<'_>>) -> Self {
         let Batch { attempts: mut all, first } = batch;
+        // They lie anywhere: all are fetched at once.
+        all.iter().for_each(|one| prefetch(&**one));
         number_destinations(&mut all, first);
         all.sort_by_cached_key(|one| (one.subject, one.service, one.first, one.client));
         retry::mark(&mut all);
