@@ -227,6 +227,22 @@ impl Part {
         self.is_tentative() && self.opening.is_none()
     }
 
+    /// Takes a packet that belongs to this connection, if none of its payload is wanted any more; else
+    /// false, and [`Part::hear`] takes it. Most packets are of TCP connections that have told all.
+    #[inline(always)]
+    pub(super) fn hear_told(&mut self, heard: &Heard) -> bool {
+        // Datagrams of DNS may still tell more.
+        let is_told = self.transport == Transport::Tcp && matches!(self.content, Content::Told(_));
+        if !is_told || self.given_up {
+            return false;
+        }
+        self.last = heard.stamp.time;
+        if !self.recent.is_copy(heard) {
+            heard.count(&mut self.tally);
+        }
+        true
+    }
+
     /// Takes a packet that belongs to this connection.
     pub(super) fn hear<S: Sink>(
         &mut self,
@@ -273,9 +289,7 @@ impl Part {
         let from = heard.from;
         let before = self.tally.side(from).bytes;
         heard.count(&mut self.tally);
-        // What has told all is most of what is heard; datagrams of DNS may still tell more.
-        let is_told = self.transport == Transport::Tcp && matches!(self.content, Content::Told(_));
-        if !bytes.is_empty() && !is_told {
+        if !bytes.is_empty() {
             let isn = self.tally.side(from).isn;
             let (stamp, seq) = (heard.stamp, heard.payload_seq());
             self.read(key, Chunk { from, stamp, seq, isn, before, bytes }, out);

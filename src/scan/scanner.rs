@@ -2,12 +2,13 @@ use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     base::{Stamp, Timestamp},
-    decode::{Body, Decoder, FragmentLimits, IcmpError, Undecoded},
+    decode::{Body, Decoder, FragmentLimits, IcmpError, Tunnel, Undecoded},
     extract::{Ends, Fact, Observation, QuotedFlow},
     flow::{Endpoint, FlowKey, KeyHash, Slot, Table},
     scan::{
         Census, Partial, Usage,
         delivery::{Delivery, What},
+        heard::Heard,
         held::{Held, Kept},
         part::{Beginning, Boundary, LEAST_OVER, Opening, Part},
     },
@@ -139,7 +140,7 @@ impl Scanner {
                 let hash = table.hash(&delivery.key);
                 let clock = partial.clock.tick(frame.stamp.time);
                 let step = Step { table, partial };
-                step.deliver(&delivery, payload, Route { hash, likely: None, clock }, sink);
+                step.deliver(&delivery, || payload, Route { hash, likely: None, clock }, sink);
             }
             Err(Undecoded::FragmentUnplaced) => self.hold(frame, sink),
             Err(why) => {
@@ -160,12 +161,12 @@ impl Scanner {
         span.into_iter().for_each(|(first, last)| self.partial.counters.extend(first, last));
     }
 
-    /// Takes what came for a connection.
+    /// Takes what came for a connection. Mostly nobody wants the payload.
     #[inline(always)]
-    pub(super) fn deliver(
+    pub(super) fn deliver<'p>(
         &mut self,
         delivery: &Delivery,
-        payload: &[u8],
+        payload: impl Fn() -> &'p [u8],
         route: Route,
         sink: &mut impl Sink,
     ) {
@@ -386,37 +387,53 @@ struct Step<'s> {
 
 impl Step<'_> {
     #[inline(always)]
-    fn deliver<S: Sink>(mut self, delivery: &Delivery, payload: &[u8], route: Route, sink: &mut S) {
+    fn deliver<'p, S: Sink>(
+        mut self,
+        delivery: &Delivery,
+        payload: impl Fn() -> &'p [u8],
+        route: Route,
+        sink: &mut S,
+    ) {
         let key = &delivery.key;
         match &delivery.what {
             What::Heard { heard, tunnel } => {
-                let hear = |part: &mut Part, partial: &mut Partial, sink: &mut S| {
-                    part.tunnel = part.tunnel.or(*tunnel);
-                    let before = part.payload();
-                    let may_finish = heard.closes() && !part.is_finished();
-                    part.hear(key, heard, payload, &mut partial.out(sink));
-                    let after = part.payload();
-                    (may_finish && part.is_finished(), before, after)
-                };
-                let opening = heard.opening();
-                let told = self.connection(key, route, (heard.stamp, opening), sink, hear);
-                let Some((slot, (finishes, before, after))) = told else { return };
-                if finishes {
-                    self.table.retire(slot);
-                }
-                if before != after {
-                    self.partial.weigh(before, after);
-                    self.shed(slot, sink);
-                }
+                let slot = self.slot(key, route, heard.stamp, heard.opening(), sink);
+                self.hear(slot, key, (heard, payload), *tunnel, sink);
             }
             What::Unreachable(seen) => {
-                let note = |part: &mut Part, _: &mut Partial, _: &mut S| part.unreachable(seen);
-                self.connection(key, route, (seen.stamp, None), sink, note);
+                let slot = self.slot(key, route, seen.stamp, None, sink);
+                self.table.get_mut(slot).into_iter().for_each(|part| part.unreachable(seen));
             }
             What::Error(stamp) => {
-                let note = |part: &mut Part, _: &mut Partial, _: &mut S| part.error(*stamp);
-                self.connection(key, route, (*stamp, None), sink, note);
+                let slot = self.slot(key, route, *stamp, None, sink);
+                self.table.get_mut(slot).into_iter().for_each(|part| part.error(*stamp));
             }
+        }
+    }
+
+    #[inline(always)]
+    fn hear<'p, S: Sink>(
+        &mut self,
+        slot: Slot,
+        key: &FlowKey,
+        (heard, payload): (&Heard, impl Fn() -> &'p [u8]),
+        tunnel: Option<Tunnel>,
+        sink: &mut S,
+    ) {
+        let Some(part) = self.table.get_mut(slot) else { return };
+        part.tunnel = part.tunnel.or(tunnel);
+        let may_finish = heard.closes() && !part.is_finished();
+        let before = part.payload();
+        if !part.hear_told(heard) {
+            part.hear(key, heard, payload(), &mut self.partial.out(sink));
+        }
+        let after = part.payload();
+        if may_finish && part.is_finished() {
+            self.table.retire(slot);
+        }
+        if before != after {
+            self.partial.weigh(before, after);
+            self.shed(slot, sink);
         }
     }
 
@@ -443,28 +460,26 @@ impl Step<'_> {
         }
     }
 
-    /// Shows `f` the connection that a packet belongs to, begun here if need be; says where it is.
+    /// The connection that a packet belongs to, begun here if need be.
     #[inline(always)]
-    fn connection<S: Sink, R>(
+    fn slot<S: Sink>(
         &mut self,
         key: &FlowKey,
         route: Route,
-        (stamp, opening): (Stamp, Option<Opening>),
+        stamp: Stamp,
+        opening: Option<Opening>,
         sink: &mut S,
-        f: impl FnOnce(&mut Part, &mut Partial, &mut S) -> R,
-    ) -> Option<(Slot, R)> {
+    ) -> Slot {
         let Route { hash, likely, clock } = route;
         let mut before = None;
         if let Some((slot, part)) = self.table.find_near(key, hash, likely) {
             let Some(boundary) = part.boundary(stamp.time, clock, opening) else {
                 part.go_on(clock, opening);
-                return Some((slot, f(part, self.partial, sink)));
+                return slot;
             };
             before = Some((slot, boundary));
         }
-        let slot = self.begin(before, (key, hash), (stamp, clock), opening, sink);
-        let part = self.table.get_mut(slot)?;
-        Some((slot, f(part, self.partial, sink)))
+        self.begin(before, (key, hash), (stamp, clock), opening, sink)
     }
 
     /// Begins a connection, and ends the one before on the same tuple.

@@ -322,7 +322,7 @@ impl Scanner {
             let next = packets.get(at + AHEAD).and_then(|next| self.prefetch(next.hash));
             let likely = std::mem::replace(&mut ahead[at % AHEAD], next);
             let route = Route { hash: *hash, likely, clock: *clock };
-            self.deliver(delivery, payload.of(arena, backing), route, &mut ());
+            self.deliver(delivery, || payload.of(arena, backing), route, &mut ());
         }
     }
 }
