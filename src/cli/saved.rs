@@ -238,6 +238,12 @@ mod tests {
         );
         let whole = told();
         use_up(unpack(&whole).unwrap(), &site);
+        // Kinds that nobody was seen of, many.
+        let mut empty = unpack(&whole).unwrap();
+        let kinds = &mut empty.census.kinds;
+        kinds.iter_mut().for_each(|(_, visits)| visits.clear());
+        *kinds = std::iter::repeat_n(&**kinds, 20).flatten().cloned().collect();
+        use_up(empty, &site);
         let mut random = Random(7);
         let mut read = 0;
         for _ in 0..1200 {

@@ -187,9 +187,9 @@ impl<'c> Part<'c> {
             Self::Kinds(kinds) => {
                 found.all.reserve(kinds.len());
                 // Visits lie anywhere: they are fetched a little ahead.
-                let ahead = kinds.iter().skip(AHEAD).map(Some).chain(std::iter::repeat(None));
-                for ((kind, visits), next) in kinds.iter().zip(ahead) {
-                    next.iter().for_each(|(_, visits)| prefetch(&visits[..1]));
+                for (at, (kind, visits)) in kinds.iter().enumerate() {
+                    let next = kinds.get(at + AHEAD).and_then(|(_, visits)| visits.first());
+                    next.into_iter().for_each(prefetch);
                     Repeated::new(kind, viewpoint, naming).attempts(visits, &mut found);
                 }
             }
