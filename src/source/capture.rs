@@ -207,7 +207,7 @@ impl Mapped {
     /// Has pages mapped in ahead of the walk, and gives back those that are done with.
     #[cold]
     fn turn(&mut self, offset: u64) {
-        map::touch(&self.map, offset as usize, AHEAD as usize);
+        map::populate(&self.map, offset as usize, AHEAD as usize);
         self.ahead = offset + AHEAD;
         let done = offset.saturating_sub(KEPT).saturating_sub(self.released);
         if done >= GIVEN_BACK {
